@@ -1,0 +1,1 @@
+"""Bytes to messages, without the state of a conversation."""

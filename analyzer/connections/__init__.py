@@ -1,0 +1,1 @@
+"""3. Segments become ordered bytes: flow keys, reassembly, the connection table."""

@@ -1,0 +1,100 @@
+"""What all versions of HTTP share (RFC 9110): the exchange, its fields and its content. HTTP/1, 2 and 3 fill these records."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from mypy_extensions import mypyc_attr
+
+from analyzer.records import FieldLine
+from analyzer.schema import Masking, capture, conversation, record, time
+
+
+@mypyc_attr(native_class=False)
+@record(
+    "http_exchanges",
+    "request/response of any HTTP version",
+    exchange={
+        "exchange_index": "exchange_index",
+        "protocol": "'http/' || http_version",
+        "operation": "request_method",
+        "target": "coalesce(authority, '') || coalesce(target, '')",
+        "status": "status_code::VARCHAR",
+        "error_type": "error_type",
+        "started_at": "coalesce(request_started_at, response_started_at)",
+        "ended_at": "coalesce(response_ended_at, request_ended_at)",
+        "duration_ns": "duration_ns",
+        "time_to_first_byte_ns": "time_to_first_byte_ns",
+        "stalled_ns": "stalled_ns",
+        "request_bytes": "request_content_bytes",
+        "response_bytes": "response_content_bytes",
+        "is_complete": "end_reason = 'complete'",
+        "end_reason": "end_reason",
+        "first_packet": "first_packet",
+        "last_packet": "last_packet",
+    },
+)
+@dataclass(slots=True)
+class HttpExchangeRecord:
+    """An HTTP request and its response."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int, capture('the stream: 0 for HTTP/1, the HTTP/2 stream otherwise')]"
+    exchange_index: "Annotated[int, capture('number within the stream, from 0, in order of the requests')]" = 0
+    http_version: "Annotated[str | None, conversation('1.0, 1.1, 2 or 3')]" = None
+    request_method: "Annotated[bytes | None, conversation('method')]" = None
+    scheme: "Annotated[bytes | None, conversation('scheme, where the request says it')]" = None
+    authority: "Annotated[bytes | None, conversation('Host or :authority')]" = None
+    target: "Annotated[bytes | None, conversation('path and query', Masking.TARGET)]" = None
+    status_code: "Annotated[int | None, conversation('status of the final response')]" = None
+    request_started_at: "Annotated[int | None, time('first byte of the request')]" = None
+    request_ended_at: "Annotated[int | None, time('last byte of the request')]" = None
+    response_started_at: "Annotated[int | None, time('first byte of the final response')]" = None
+    response_ended_at: "Annotated[int | None, time('last byte of the final response')]" = None
+    duration_ns: "Annotated[int | None, time('first byte of the request to last of the response')]" = None
+    time_to_first_byte_ns: "Annotated[int | None, time('first byte of the request to first of the final response')]" = None
+    stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole or at a closed window')]" = 0
+    request_missing_bytes: "Annotated[int, capture('bytes of the request that the capture lacks')]" = 0
+    response_missing_bytes: "Annotated[int, capture('bytes of the response that the capture lacks')]" = 0
+    request_content_bytes: "Annotated[int | None, conversation('request content without transfer coding, as sent')]" = None
+    response_content_bytes: "Annotated[int | None, conversation('response content without transfer coding, as sent')]" = None
+    content_encoding: "Annotated[bytes | None, conversation('content-encoding of the response')]" = None
+    content_type: "Annotated[bytes | None, conversation('content-type of the response')]" = None
+    request_content_sha256: "Annotated[str | None, conversation('SHA-256 of the decoded request content, with --content hash or store')]" = None
+    response_content_sha256: "Annotated[str | None, conversation('SHA-256 of the decoded response content, with --content hash or store')]" = None
+    fields_complete: "Annotated[bool | None, capture('every field name and value of it is certain')]" = None
+    end_reason: "Annotated[str | None, capture('how it ended: complete, reset, no response, no request, cut')]" = None
+    reset_code: "Annotated[str | None, conversation('error code of RST_STREAM or GOAWAY, by its name in RFC 9113 section 7')]" = (
+        None
+    )
+    error_type: "Annotated[str | None, conversation('status from 400, or the reset code, NULL when it went well')]" = None
+    first_packet: "Annotated[int | None, capture('frame number of its first packet')]" = None
+    last_packet: "Annotated[int | None, capture('frame number of its last packet')]" = None
+
+
+@mypyc_attr(native_class=False)
+@record("http_field_sections", "header, trailer, informational or push section; the view http_fields joins it with its lines")
+@dataclass(slots=True)
+class HttpFieldSectionRecord:
+    """The field lines of one section of one message, in order (RFC 9110 section 5)."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int, capture('the stream')]"
+    exchange_index: "Annotated[int, capture('the exchange')]"
+    side: "Annotated[str, conversation('request or response')]"
+    section: "Annotated[str, conversation('header, trailer, informational or push')]"
+    fields: "Annotated[list[FieldLine], conversation('name, value and provenance of each line, in order', Masking.FIELDS)]"
+
+
+@mypyc_attr(native_class=False)
+@record("http_contents", "HTTP content kept with --content store")
+@dataclass(slots=True)
+class HttpContentRecord:
+    """The decoded content of a request or response."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int, capture('the stream')]"
+    exchange_index: "Annotated[int, capture('the exchange')]"
+    side: "Annotated[str, conversation('request or response')]"
+    content: "Annotated[bytes, conversation('the content, its content codings undone where they could be')]"
+    is_decoded: "Annotated[bool, conversation('all its content codings were undone')]"
+    is_complete: "Annotated[bool, capture('all of it is there')]"

@@ -1,0 +1,189 @@
+"""The records that every capture yields, whatever protocols it holds. Protocols declare their own beside their dissector.
+
+Times are integers, nanoseconds since the epoch, UTC. A value that is not known is None.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
+
+from mypy_extensions import i64, mypyc_attr
+
+from analyzer.schema import capture, conversation, record, time
+
+Rows: TypeAlias = list[object]  # instances of record classes
+
+UNNUMBERED: Final = -1
+
+
+class FieldLine:
+    """A (name, value) pair that many records repeat: an HTTP field line, stored once and referred to by number.
+
+    ``provenance`` is ``witnessed``, ``static`` or ``unknown``; an unknown name or value is None. ``number`` and
+    ``epoch`` belong to the store, which numbers each distinct line when it first sees it.
+    """
+
+    def __init__(self, name: bytes | None, value: bytes | None, provenance: str) -> None:
+        self.name = name
+        self.value = value
+        self.provenance = provenance
+        self.number: i64 = UNNUMBERED
+        self.epoch: i64 = UNNUMBERED
+
+
+@mypyc_attr(native_class=False)
+@record("captures", "input file or interface")
+@dataclass(slots=True)
+class CaptureRecord:
+    """An input: a file, standard input or an interface."""
+
+    capture_index: "Annotated[int, capture('number of the input, from 0, in the order they were read; continues when a store is appended to')]"
+    name: "Annotated[str, capture('path as given, or - for standard input')]"
+    format: "Annotated[str | None, capture('pcap or pcapng')]" = None
+    compression: "Annotated[str | None, capture('gzip, zstd, xz, or NULL')]" = None
+    link_types: "Annotated[str | None, capture('link types of the packets, as LINKTYPE_ names, comma-separated')]" = None
+    interfaces: "Annotated[str | None, capture('interface names in a pcapng, comma-separated')]" = None
+    packets: "Annotated[int, capture('packets read')]" = 0
+    snapped_packets: "Annotated[int, capture('packets cut at the snap length: captured length below original length')]" = 0
+    not_decoded_packets: "Annotated[int, capture('packets that belong to no connection or flow: not IP, not TCP or UDP, damaged')]" = 0
+    captured_bytes: "Annotated[int, capture('packet bytes in the capture')]" = 0
+    original_bytes: "Annotated[int, capture('packet bytes on the wire')]" = 0
+    first_packet_at: "Annotated[int | None, time('earliest packet')]" = None
+    last_packet_at: "Annotated[int | None, time('latest packet')]" = None
+    dropped_packets: "Annotated[int | None, capture('packets the capturing system says it dropped, where it says so')]" = None
+    truncation: "Annotated[str | None, capture('why reading stopped before the end of the file, NULL when it did not')]" = None
+
+
+@mypyc_attr(native_class=False)
+@record("connections", "TCP connection or UDP flow")
+@dataclass(slots=True)
+class ConnectionRecord:
+    """A TCP connection or UDP flow."""
+
+    connection_id: (
+        "Annotated[int, capture('capture_index * 2^40 + frame number of the packet that completes the first datagram')]"
+    )
+    capture_index: "Annotated[int, capture('input in which it begins')]"
+    transport: "Annotated[str, conversation('tcp or udp')]"
+    client_address: "Annotated[str, conversation('address of the end that opened it')]"
+    client_port: "Annotated[int, conversation('port of the end that opened it')]"
+    server_address: "Annotated[str, conversation('address of the other end')]"
+    server_port: "Annotated[int, conversation('port of the other end')]"
+    role_evidence: "Annotated[str, capture('how the client is known: handshake, protocol, port or first_sender')]"
+    vlan_id: "Annotated[int | None, capture('VLAN of its first packet, the outermost')]" = None
+    encapsulation: "Annotated[str | None, capture('tunnels around its first packet, outermost first, such as vxlan:42')]" = None
+    interface: "Annotated[str | None, capture('capture interface of its first packet, where the file names it')]" = None
+    started_at: "Annotated[int | None, time('first packet')]" = None
+    ended_at: "Annotated[int | None, time('last packet')]" = None
+    duration_ns: "Annotated[int | None, time('first to last packet')]" = None
+    packets_to_server: "Annotated[int, capture('packets towards the server, all of them')]" = 0
+    packets_to_client: "Annotated[int, capture('packets towards the client, all of them')]" = 0
+    bytes_to_server: "Annotated[int, capture('payload bytes towards the server, each byte once')]" = 0
+    bytes_to_client: "Annotated[int, capture('payload bytes towards the client, each byte once')]" = 0
+    missing_bytes_to_server: "Annotated[int, capture('payload bytes towards the server that the capture lacks')]" = 0
+    missing_bytes_to_client: "Annotated[int, capture('payload bytes towards the client that the capture lacks')]" = 0
+    retransmitted_packets: "Annotated[int, capture('packets that carried bytes a second time')]" = 0
+    retransmitted_bytes: "Annotated[int, capture('payload bytes carried a second time')]" = 0
+    out_of_order_packets: "Annotated[int, capture('packets that arrived after a later one of their direction and carried new bytes')]" = 0
+    duplicate_packets: "Annotated[int, capture('exact copies of a packet: mirror ports, several interfaces')]" = 0
+    keep_alive_packets: "Annotated[int, capture('TCP keep-alive probes')]" = 0
+    zero_window_packets: "Annotated[int, capture('packets that announced a receive window of zero')]" = 0
+    handshake_rtt_ns: "Annotated[int | None, time('SYN to the ACK that ends the handshake')]" = None
+    server_rtt_ns: "Annotated[int | None, time('SYN to SYN-ACK: the path between capture point and server')]" = None
+    client_rtt_ns: "Annotated[int | None, time('SYN-ACK to ACK: the path between capture point and client')]" = None
+    state: "Annotated[str | None, capture('Zeek conn_state: S0 S1 SF REJ S2 S3 RSTO RSTR RSTOS0 RSTRH SH SHR OTH')]" = None
+    history: "Annotated[str | None, capture('Zeek history letters: capital for the client, small for the server')]" = None
+    closed_by: "Annotated[str | None, capture('client or server: who sent the first FIN or RST')]" = None
+    close_reason: "Annotated[str | None, capture('fin, reset, timeout, capture_end or limit')]" = None
+    protocol: "Annotated[str | None, capture('protocol of its bytes, NULL when none was recognised')]" = None
+    streams: "Annotated[int, capture('streams inside it, at every depth, its own bytes not counted')]" = 0
+    community_id: "Annotated[str | None, capture('Community ID v1, seed 0')]" = None
+    first_packet: "Annotated[int | None, capture('frame number of its first packet')]" = None
+    last_packet: "Annotated[int | None, capture('frame number of its last packet, in the input it ends in')]" = None
+
+
+@mypyc_attr(native_class=False)
+@record("streams", "stream, at every depth; stream 0 is the connection's own bytes")
+@dataclass(slots=True)
+class StreamRecord:
+    """A stream: a connection's bytes, an HTTP/2 stream, a WebSocket inside a connection or stream, …"""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int, capture('number within the connection in order of opening; 0 is the connection itself')]"
+    parent_index: "Annotated[int | None, capture('stream_index of the stream it is in; NULL for 0')]" = None
+    depth: "Annotated[int, capture('0 for the connection, 1 for a stream in it, and so on')]" = 0
+    protocol: "Annotated[str | None, conversation('protocol of its bytes, NULL when none was recognised')]" = None
+    protocol_stream_id: "Annotated[str | None, conversation('its name in the protocol it is in: an HTTP/2 stream number, a channel name')]" = None
+    started_at: "Annotated[int | None, time('first byte')]" = None
+    ended_at: "Annotated[int | None, time('last byte')]" = None
+    bytes_to_server: "Annotated[int, capture('bytes towards the server')]" = 0
+    bytes_to_client: "Annotated[int, capture('bytes towards the client')]" = 0
+    messages_to_server: "Annotated[int, capture('messages of its protocol towards the server')]" = 0
+    messages_to_client: "Annotated[int, capture('messages of its protocol towards the client')]" = 0
+    missing_bytes: "Annotated[int, capture('bytes, both ways, that the capture lacks')]" = 0
+    stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole')]" = 0
+    end_reason: "Annotated[str | None, capture('how it ended: complete, fin, reset, timeout, capture_end, limit, protocol_error')]" = None
+    first_packet: "Annotated[int | None, capture('frame number of its first packet')]" = None
+    last_packet: "Annotated[int | None, capture('frame number of its last packet')]" = None
+
+
+@mypyc_attr(native_class=False)
+@record("stalls", "time in which bytes that had arrived, or were ready to be sent, could not be delivered")
+@dataclass(slots=True)
+class StallRecord:
+    """A hole in TCP that was filled, or a flow-control window at zero."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stall_index: "Annotated[int, capture('number within the connection')]"
+    direction: "Annotated[str, capture('to_server or to_client: the way the bytes went')]"
+    kind: "Annotated[str, capture('tcp_hole, connection_window or stream_window')]"
+    stream_index: "Annotated[int | None, capture('the stream whose window it was, for stream_window')]" = None
+    started_at: "Annotated[int | None, time('first byte that had to wait, or the window reaching zero')]" = None
+    ended_at: "Annotated[int | None, time('the hole filled, or the window opened')]" = None
+    duration_ns: "Annotated[int | None, time('started_at to ended_at')]" = None
+    waiting_bytes: "Annotated[int | None, capture('bytes that waited behind the hole')]" = None
+    evidence: "Annotated[str | None, capture('tcp_hole: late, retransmission or duplicate_acknowledgments; window: data_after_update')]" = None
+    first_packet: "Annotated[int | None, capture('frame that showed it')]" = None
+    last_packet: "Annotated[int | None, capture('frame that ended it')]" = None
+
+
+@mypyc_attr(native_class=False)
+@record("stalled_streams", "stream that a stall made wait")
+@dataclass(slots=True)
+class StalledStreamRecord:
+    """Which stream waited, and how long, because of a stall."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stall_index: "Annotated[int, capture('the stall')]"
+    stream_index: "Annotated[int, capture('the stream that waited')]"
+    stalled_ns: "Annotated[int, time('how long its first waiting byte waited')]"
+
+
+@mypyc_attr(native_class=False)
+@record("anomalies", "fault found, named once")
+@dataclass(slots=True)
+class AnomalyRecord:
+    """A fault: where, what was required, what was there."""
+
+    capture_index: "Annotated[int | None, capture('the input, for faults of a file')]" = None
+    connection_id: "Annotated[int | None, capture('the connection')]" = None
+    stream_index: "Annotated[int | None, capture('the stream')]" = None
+    direction: "Annotated[str | None, capture('to_server or to_client')]" = None
+    occurred_at: "Annotated[int | None, time('when')]" = None
+    packet: "Annotated[int | None, capture('frame number')]" = None
+    kind: "Annotated[str, capture('what sort of fault: missing_bytes, protocol_error, limit, conflicting_copies, not_understood, truncated_capture, …')]" = ""
+    required: "Annotated[str | None, capture('what was required')]" = None
+    found: "Annotated[str | None, capture('what was there')]" = None
+    section: "Annotated[str | None, capture('section of the standard')]" = None
+    missing_bytes: "Annotated[int | None, capture('bytes concerned, where known')]" = None
+    occurrences: "Annotated[int, capture('how many times; above 1 where further ones of this kind were only counted')]" = 1
+    is_assumed: "Annotated[bool, capture('true where it rests on an assumption, such as a hole declared at a limit')]" = False
+
+
+@mypyc_attr(native_class=False)
+@record("store_metadata", "fact about the store")
+@dataclass(slots=True)
+class StoreMetadataRecord:
+    """What the store was made with."""
+
+    key: "Annotated[str, capture('schema_version, unmux_version, build, option names, …')]"
+    value: "Annotated[str, capture('its value')]"

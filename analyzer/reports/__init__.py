@@ -1,0 +1,1 @@
+"""7. Answers: one .sql file per question, rendered by one renderer."""

@@ -1,0 +1,164 @@
+"""How a table is declared: once, as a dataclass whose fields say what they mean.
+
+A record class is a slotted dataclass decorated with :func:`record`; every field is annotated
+``Annotated[type, conversation("…")]`` (or :func:`time`, :func:`capture`) *as a quoted string*, because compiled modules
+keep only quoted annotations. Names carry the type: ``*_at`` is a timestamp, ``*_ns`` a duration, ``*_bytes`` a size.
+Arrow types, DuckDB types, column comments, the generated views and the table reference all come from here.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Stability(Enum):
+    """What loss, reordering or duplication of packets may do to a column."""
+
+    CONVERSATION = "conversation"  # what the peers said: equal or NULL
+    TIME = "time"  # equal, NULL or flagged
+    CAPTURE = "capture"  # counts, states, indices, quality: free to differ
+
+
+class Masking(Enum):
+    """Secrets that a column may hold."""
+
+    NONE = "none"
+    TARGET = "target"  # a request target: well-known query parameters are masked
+    FIELDS = "fields"  # field lines: the values of fields such as authorization are masked
+    WHOLE = "whole"  # the value itself is a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a field's annotation says beside its Python type."""
+
+    doc: str
+    stability: Stability
+    masking: Masking = Masking.NONE
+
+
+def conversation(doc: str, masking: Masking = Masking.NONE) -> Meaning:
+    """A column that says what the peers said."""
+    return Meaning(doc, Stability.CONVERSATION, masking)
+
+
+def time(doc: str) -> Meaning:
+    """A column that says when."""
+    return Meaning(doc, Stability.TIME)
+
+
+def capture(doc: str) -> Meaning:
+    """A column that depends on how the capture was made."""
+    return Meaning(doc, Stability.CAPTURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, derived from a field of its record."""
+
+    name: str
+    python_type: type  # int, bool, float, str, bytes or list (a list of records.FieldLine)
+    sql_type: str
+    doc: str
+    stability: Stability
+    masking: Masking
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: its name, what a row is, its record class, and how rows appear in the generated views."""
+
+    name: str
+    row: str  # "one row per …"
+    record: type
+    exchange: Mapping[str, str]  # column of the view `exchanges` -> SQL expression over this table
+    message: Mapping[str, str]  # column of the view `messages` -> SQL expression over this table
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns in order of declaration."""
+        hints = typing.get_type_hints(self.record, include_extras=True)
+        return [_column(field.name, hints[field.name]) for field in dataclasses.fields(self.record)]
+
+
+# The columns of the generated views, in OpenTelemetry's words; a table that does not map one shows NULL there.
+EXCHANGE_COLUMNS: Mapping[str, str] = {
+    "connection_id": "BIGINT",
+    "stream_index": "BIGINT",
+    "exchange_index": "BIGINT",
+    "protocol": "VARCHAR",
+    "operation": "VARCHAR",
+    "target": "VARCHAR",
+    "status": "VARCHAR",
+    "error_type": "VARCHAR",
+    "started_at": "TIMESTAMP_NS",
+    "ended_at": "TIMESTAMP_NS",
+    "duration_ns": "BIGINT",
+    "time_to_first_byte_ns": "BIGINT",
+    "stalled_ns": "BIGINT",
+    "request_bytes": "BIGINT",
+    "response_bytes": "BIGINT",
+    "is_complete": "BOOLEAN",
+    "end_reason": "VARCHAR",
+    "first_packet": "BIGINT",
+    "last_packet": "BIGINT",
+}
+MESSAGE_COLUMNS: Mapping[str, str] = {
+    "connection_id": "BIGINT",
+    "stream_index": "BIGINT",
+    "message_index": "BIGINT",
+    "protocol": "VARCHAR",
+    "direction": "VARCHAR",
+    "operation": "VARCHAR",
+    "started_at": "TIMESTAMP_NS",
+    "ended_at": "TIMESTAMP_NS",
+    "payload_bytes": "BIGINT",
+    "text": "VARCHAR",
+    "is_complete": "BOOLEAN",
+    "first_packet": "BIGINT",
+    "last_packet": "BIGINT",
+}
+
+
+_SQL_TYPES: Mapping[type, str] = {
+    int: "BIGINT",
+    bool: "BOOLEAN",
+    float: "DOUBLE",
+    str: "VARCHAR",
+    bytes: "VARCHAR",
+    list: "BIGINT",
+}
+
+
+def _column(name: str, hint: object) -> Column:
+    annotated, meaning = typing.get_args(hint)
+    plain = annotated
+    if isinstance(annotated, types.UnionType):
+        (plain,) = [part for part in typing.get_args(annotated) if part is not type(None)]
+    plain = typing.get_origin(plain) or plain
+    sql_type = "TIMESTAMP_NS" if name.endswith("_at") else _SQL_TYPES[plain]
+    return Column(name, plain, sql_type, meaning.doc, meaning.stability, meaning.masking)
+
+
+def record(
+    table: str, row: str, *, exchange: Mapping[str, str] | None = None, message: Mapping[str, str] | None = None
+) -> Callable[[type[T]], type[T]]:
+    """Declare the decorated dataclass as the record of ``table``, whose rows are one per ``row``."""
+
+    def declare(cls: type[T]) -> type[T]:
+        cls.__table__ = Table(table, row, cls, exchange or {}, message or {})  # type: ignore[attr-defined]  # the one attribute records share
+        return cls
+
+    return declare
+
+
+def table_of(cls: type) -> Table:
+    """The table that ``cls`` is the record of. AttributeError when it is not a record."""
+    table: Table = cls.__table__  # type: ignore[attr-defined]  # set by `record`
+    return table

@@ -1,0 +1,689 @@
+"""The heart: a stream finds the dissector that understands its bytes, and a dissector may open streams inside it.
+
+A connection's bytes are stream 0. TLS plaintext, an upgraded HTTP/1 connection, an HTTP/2 stream that carries a
+WebSocket: all are children, opened with :meth:`Stream.child`. A stream holds its first bytes until a probe matches,
+then replays them. It alone catches what a dissector raises.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import ClassVar, Final, Protocol, TypeAlias
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.errors import ProtocolError
+from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord, StreamRecord
+
+TO_SERVER: Final = 0
+TO_CLIENT: Final = 1
+DIRECTION_NAMES: Final = ("to_server", "to_client")
+EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
+
+Facts: TypeAlias = dict[str, str]
+"""What a parent negotiated, by the standard's word: ``alpn``, ``sec-websocket-extensions``, ``content-type`` …"""
+
+
+class Match(Enum):
+    """A probe's verdict on the first bytes of both sides."""
+
+    NO = 0
+    MAYBE = 1  # more bytes may tell
+    YES = 2
+
+
+class CloseReason(Enum):
+    """Why a direction carries nothing more."""
+
+    FIN = "fin"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    CAPTURE_END = "capture_end"
+    LIMIT = "limit"
+
+
+class Dissector(Protocol):
+    """What understands the bytes of a stream. Nothing has to be inherited; the names and signatures are the contract.
+
+    Every method that returns rows returns instances of the classes in ``records``. Methods raise ``ProtocolError`` or
+    nothing. Directions are ``TO_SERVER`` and ``TO_CLIENT``; times are nanoseconds since the epoch.
+    """
+
+    name: ClassVar[str]
+    ports: ClassVar[tuple[int, ...]]  # they order probing, they prove nothing
+    transports: ClassVar[tuple[str, ...]]  # "tcp", "udp"
+    records: ClassVar[tuple[type, ...]]
+
+    def __init__(self, stream: "Stream", facts: Facts) -> None: ...
+
+    @staticmethod
+    def probe(first: bytes, second: bytes) -> Match:
+        """Judge the first bytes towards the server and towards the client; either may be empty. Never raises."""
+
+    def feed(self, direction: int, data: bytes, timestamp: int, released: int, packet: int) -> Rows:
+        """Take bytes in order (UDP: one datagram).
+
+        ``timestamp`` and ``packet`` are of the packet that carried them; ``released`` is later than ``timestamp`` for
+        bytes that waited behind a hole until it was filled.
+        """
+
+    def skipped(self, direction: int, length: int, timestamp: int, released: int, packet: int) -> Rows:
+        """Learn that ``length`` bytes that were declined (``Stream.decline``) went by, the last of them in ``packet``.
+
+        Called when the declined bytes are complete, before a gap or close, and for bytes that waited. Dissectors that
+        decline nothing need not have it.
+        """
+
+    def gap(self, direction: int, length: int | None, at_most: int | None, timestamp: int, packet: int) -> Rows:
+        """Learn that bytes are missing: ``length`` of them, or (None) an unknown number, ``at_most`` so many.
+
+        A stream whose beginning was not captured starts with a gap of unknown length.
+        """
+
+    def close(self, direction: int, reason: CloseReason, timestamp: int, packet: int) -> Rows:
+        """Learn that a direction has ended; called once for each."""
+
+    def tick(self, now: int) -> Rows:
+        """Hand out rows of what is still open; must not change what rows will finally say."""
+
+
+class Tap(Protocol):
+    """Receives the decoded content of streams, for ``unmux follow``."""
+
+    def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
+        """Take a piece: ``kind`` is ``bytes``, ``fields``, ``content`` or ``message``."""
+
+
+class Context:
+    """The options that dissectors see."""
+
+    def __init__(
+        self,
+        dissectors: Sequence[type[Dissector]],
+        content: str = "preview",
+        frames: bool = False,
+        decode_as: dict[tuple[str, int], str] | None = None,
+    ) -> None:
+        """``content`` is none, preview, hash or store; ``decode_as`` maps (transport, port) to a dissector's name."""
+        self.dissectors = list(dissectors)
+        self.content = content
+        self.frames = frames
+        self.decode_as = decode_as or {}
+        self.tap: Tap | None = None
+        self.tapped_connection: i64 = -1
+        self.server_ports: set[tuple[str, int]] = set()
+        for dissector in self.dissectors:
+            for transport in dissector.transports:
+                for port in dissector.ports:
+                    self.server_ports.add((transport, port))
+
+    def named(self, name: str) -> type[Dissector] | None:
+        """The dissector called ``name``, None when there is none."""
+        for dissector in self.dissectors:
+            if dissector.name == name:
+                return dissector
+        return None
+
+
+class Scope:
+    """What all streams of one connection share."""
+
+    def __init__(self, context: Context, connection_id: i64, transport: str, server_port: i64, roles_proven: bool) -> None:
+        """``roles_proven`` says that the client is known by the handshake, so no probe may turn the sides around."""
+        self.context = context
+        self.connection_id = connection_id
+        self.transport = transport
+        self.server_port = server_port
+        self.roles_proven = roles_proven
+        self.tap: Tap | None = context.tap if context.tapped_connection == connection_id else None
+        self.streams: i64 = 0  # opened so far, stream 0 not counted
+        self.stalls: i64 = 0  # stall_index of the next stall
+        self.stall_index: i64 = -1  # the stall whose bytes are being released
+        self._waits: dict[int, int] = {}  # stream_index -> ns waited in this stall
+        self._anomalies: dict[str, AnomalyRecord] = {}  # the latest of each kind
+        self._anomaly_counts: dict[str, int] = {}
+
+    def new_stream_index(self) -> i64:
+        """Number the stream that has just opened."""
+        self.streams += 1
+        return self.streams
+
+    def new_stall_index(self) -> i64:
+        """Number a stall."""
+        index = self.stalls
+        self.stalls += 1
+        return index
+
+    def begin_stall(self) -> i64:
+        """Say that the bytes delivered next waited for one hole; returns its number."""
+        self.stall_index = self.new_stall_index()
+        return self.stall_index
+
+    def waited(self, stream_index: i64, timestamp: i64, released: i64) -> i64:
+        """Note that bytes of a stream waited; returns by how many ns that lengthens the stream's wait in this stall."""
+        wait = released - timestamp
+        if wait <= 0:
+            return 0
+        known: i64 = self._waits.get(stream_index, 0)
+        if wait <= known:
+            return 0
+        self._waits[stream_index] = wait
+        return wait - known
+
+    def end_stall(self) -> Rows:
+        """Say that the waiting bytes are delivered; returns the streams that waited."""
+        rows: Rows = []
+        for stream_index, wait in self._waits.items():
+            rows.append(
+                StalledStreamRecord(
+                    connection_id=self.connection_id, stall_index=self.stall_index, stream_index=stream_index, stalled_ns=wait
+                )
+            )
+        self._waits = {}
+        self.stall_index = -1
+        return rows
+
+    def anomaly(self, found: AnomalyRecord) -> Rows:
+        """Return the row of a fault, or nothing when its kind has had its share: then the last row counts it."""
+        found.connection_id = self.connection_id
+        count = self._anomaly_counts.get(found.kind, 0) + 1
+        self._anomaly_counts[found.kind] = count
+        if count < limits.ANOMALIES_PER_KIND:
+            return [found]
+        if count == limits.ANOMALIES_PER_KIND:
+            self._anomalies[found.kind] = found
+        else:
+            last = self._anomalies[found.kind]
+            last.occurrences += 1
+            if found.missing_bytes is not None:
+                last.missing_bytes = (last.missing_bytes or 0) + found.missing_bytes
+        return []
+
+    def finish(self) -> Rows:
+        """Return the rows that counted further faults. Called once, when the connection has ended."""
+        rows: Rows = list(self._anomalies.values())
+        self._anomalies = {}
+        return rows
+
+
+class _Held:
+    """A delivery held until a probe matches: bytes, or a gap (data is None), or a close (reason)."""
+
+    def __init__(self, direction: i64, data: bytes | None, timestamp: i64, released: i64, packet: i64) -> None:
+        self.direction = direction
+        self.data = data
+        self.timestamp = timestamp
+        self.released = released
+        self.packet = packet
+        self.length: int | None = None
+        self.at_most: int | None = None
+        self.reason: CloseReason | None = None
+
+
+class Stream:
+    """A stream of bytes in two directions, at any depth."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        parent: "Stream | None" = None,
+        name: str | None = None,
+        protocol_stream_id: str | None = None,
+        facts: Facts | None = None,
+        stream_index: i64 = 0,
+    ) -> None:
+        self.scope = scope
+        self.context = scope.context
+        self.connection_id = scope.connection_id
+        self.stream_index = stream_index
+        self.parent_index: i64 = -1
+        self.depth: i64 = 0
+        if parent is not None:
+            self.parent_index = parent.stream_index
+            self.depth = parent.depth + 1
+        self.protocol_stream_id = protocol_stream_id
+        self.facts: Facts = {} if facts is None else facts
+        self.protocol: str | None = None
+        self.reversed = False  # the dissector matched with the sides the other way round; the owner must turn them
+        self.end_reason: str | None = None
+        self.started_at: i64 = -1
+        self.ended_at: i64 = -1
+        self.first_packet: i64 = -1
+        self.last_packet: i64 = -1
+        self.bytes_to_server: i64 = 0
+        self.bytes_to_client: i64 = 0
+        self.messages_to_server: i64 = 0
+        self.messages_to_client: i64 = 0
+        self.missing_bytes: i64 = 0
+        self.stalled_ns: i64 = 0
+        self._declined_to_server: i64 = 0
+        self._declined_to_client: i64 = 0
+        self._passed_to_server: i64 = 0  # declined bytes gone by of which the dissector has not been told
+        self._passed_to_client: i64 = 0
+        self._passed_to_server_at: i64 = 0  # time and packet of the last of them
+        self._passed_to_client_at: i64 = 0
+        self._passed_to_server_packet: i64 = 0
+        self._passed_to_client_packet: i64 = 0
+        self._closed_to_server = False
+        self._closed_to_client = False
+        self._dissector: Dissector | None = None
+        self._heir: Stream | None = None  # the child that took this stream over
+        self._candidates: list[type[Dissector]] | None = None
+        self._held: list[_Held] = []
+        self._attach_or_probe(name)
+
+    # --- for the owner: the connection, or the dissector above ---
+
+    def feed(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Deliver bytes in order."""
+        return self.deliver(direction, data, 0, len(data), timestamp, released, packet)
+
+    def deliver(self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Deliver ``length`` bytes of ``data`` from ``offset``; they are sliced only if somebody wants them."""
+        if self.first_packet < 0:
+            self.first_packet = packet
+            self.started_at = timestamp
+        self.last_packet = packet
+        self.ended_at = timestamp
+        if direction == TO_SERVER:
+            self.bytes_to_server += length
+            declined = self._declined_to_server
+        else:
+            self.bytes_to_client += length
+            declined = self._declined_to_client
+        if released != timestamp:
+            self.stalled_ns += self.scope.waited(self.stream_index, timestamp, released)
+        tap = self.scope.tap
+        if tap is not None and self.depth == 0:
+            tap.write(0, direction, timestamp, "bytes", data[offset : offset + length])
+        heir = self._heir
+        if heir is not None:
+            return heir.deliver(direction, data, offset, length, timestamp, released, packet)
+        if declined == 0:
+            return self._give(direction, data[offset : offset + length], timestamp, released, packet)
+        if length < declined:
+            return self._pass_over(direction, length, timestamp, released, packet)
+        rows = self._pass_over(direction, declined, timestamp, released, packet)
+        if length > declined:
+            rest = offset + declined
+            # the dissector may have declined more while it learned that the first were complete
+            length -= declined
+            declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
+            while declined > 0 and length > 0:
+                step = length if length < declined else declined
+                rows += self._pass_over(direction, step, timestamp, released, packet)
+                rest += step
+                length -= step
+                declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
+            if length > 0:
+                rows += self._give(direction, data[rest : rest + length], timestamp, released, packet)
+        return rows
+
+    def gap(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
+        """Say that bytes are missing: ``length`` of them, or an unknown number (None), ``at_most`` so many."""
+        missing: i64 = 0
+        if length is not None:
+            missing = length
+        self.missing_bytes += missing
+        rows = self._tell_skipped(direction)
+        declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
+        if declined < EVERYTHING >> 1:
+            declined = 0 if length is None or missing > declined else declined - missing
+            if direction == TO_SERVER:
+                self._declined_to_server = declined
+            else:
+                self._declined_to_client = declined
+        if self._heir is not None:
+            return rows + self._heir.gap(direction, length, at_most, timestamp, packet)
+        if self._candidates is not None:
+            held = _Held(direction, None, timestamp, timestamp, packet)
+            held.length = length
+            held.at_most = at_most
+            self._held.append(held)
+            return rows + self._probe(False)
+        dissector = self._dissector
+        if dissector is None:
+            return rows
+        try:
+            rows += dissector.gap(direction, length, at_most, timestamp, packet)
+        except Exception as error:  # a dissector's fault must become a row, whatever it is
+            rows += self._fault(error, direction, timestamp, packet)
+        return rows
+
+    def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
+        """End a direction; when both have ended, the stream's own row is among those returned. Further calls do nothing."""
+        if direction == TO_SERVER:
+            if self._closed_to_server:
+                return []
+            self._closed_to_server = True
+        else:
+            if self._closed_to_client:
+                return []
+            self._closed_to_client = True
+        rows = self._tell_skipped(direction)
+        if self._heir is not None:
+            rows += self._heir.close(direction, reason, timestamp, packet)
+        elif self._candidates is not None:
+            held = _Held(direction, None, timestamp, timestamp, packet)
+            held.reason = reason
+            self._held.append(held)
+            rows += self._probe(self._closed_to_server and self._closed_to_client)
+        else:
+            rows += self._close_dissector(direction, reason, timestamp, packet)
+        if self._closed_to_server and self._closed_to_client:
+            if self.end_reason is None:
+                self.end_reason = reason.value
+            rows.append(self.row())
+            self._dissector = None
+            self._heir = None
+        return rows
+
+    def tick(self, now: i64) -> Rows:
+        """Rows of what is still open."""
+        if self._heir is not None:
+            return self._heir.tick(now)
+        return [] if self._dissector is None else self._dissector.tick(now)
+
+    def row(self) -> StreamRecord:
+        """The stream's row as it stands."""
+        return StreamRecord(
+            connection_id=self.connection_id,
+            stream_index=self.stream_index,
+            parent_index=None if self.parent_index < 0 else self.parent_index,
+            depth=self.depth,
+            protocol=self.protocol,
+            protocol_stream_id=self.protocol_stream_id,
+            started_at=None if self.first_packet < 0 else self.started_at,
+            ended_at=None if self.first_packet < 0 else self.ended_at,
+            bytes_to_server=self.bytes_to_server,
+            bytes_to_client=self.bytes_to_client,
+            messages_to_server=self.messages_to_server,
+            messages_to_client=self.messages_to_client,
+            missing_bytes=self.missing_bytes,
+            stalled_ns=self.stalled_ns,
+            end_reason=self.end_reason,
+            first_packet=None if self.first_packet < 0 else self.first_packet,
+            last_packet=None if self.first_packet < 0 else self.last_packet,
+        )
+
+    # --- for the dissector of this stream ---
+
+    def child(
+        self, name: str | None, protocol_stream_id: str | None = None, facts: Facts | None = None, stream_index: i64 = -1
+    ) -> "Stream":
+        """Open a stream inside this one, dissected by ``name``, or by probing when that is None.
+
+        ``stream_index`` is given where the number was taken before (``scope.new_stream_index()``).
+        """
+        if stream_index < 0:
+            stream_index = self.scope.new_stream_index()
+        return Stream(self.scope, self, name, protocol_stream_id, facts, stream_index)
+
+    def decline(self, direction: i64, length: i64) -> None:
+        """Say that the next ``length`` bytes of a direction are not needed; ``skipped`` tells when they have gone by.
+
+        Ignored while the connection is followed, since then its bytes are wanted. A dissector must therefore take
+        with ``feed`` what it declined.
+        """
+        if self.scope.tap is not None:
+            return
+        if direction == TO_SERVER:
+            self._declined_to_server = length
+        else:
+            self._declined_to_client = length
+
+    def hand_over(self, child: "Stream") -> None:
+        """From now on this stream's bytes are all the child's (an upgrade, a tunnel)."""
+        self._heir = child
+
+    def anomaly(
+        self,
+        kind: str,
+        direction: i64,
+        timestamp: i64,
+        packet: i64,
+        required: str,
+        found: str,
+        section: str = "",
+        missing_bytes: int | None = None,
+        stream_index: i64 = -1,
+    ) -> Rows:
+        """The row of a fault that does not end the stream; ``direction`` is -1 where it is of neither."""
+        return self.scope.anomaly(
+            AnomalyRecord(
+                stream_index=self.stream_index if stream_index < 0 else stream_index,
+                direction=None if direction < 0 else DIRECTION_NAMES[direction],
+                occurred_at=timestamp,
+                packet=packet,
+                kind=kind,
+                required=required,
+                found=found,
+                section=section or None,
+                missing_bytes=missing_bytes,
+            )
+        )
+
+    # --- finding the dissector ---
+
+    def _attach_or_probe(self, name: str | None) -> None:
+        context = self.context
+        scope = self.scope
+        if self.depth == 0 and name is None:
+            name = context.decode_as.get((scope.transport, scope.server_port))
+        if self.depth > limits.STREAM_DEPTH:
+            self._be_opaque()
+        elif name is not None:
+            chosen = context.named(name)
+            self.protocol = name
+            if chosen is None:
+                self._be_opaque()
+            else:
+                self._dissector = chosen(self, self.facts)
+        else:
+            usual: list[type[Dissector]] = []
+            others: list[type[Dissector]] = []
+            for dissector in context.dissectors:
+                if scope.transport in dissector.transports:
+                    (usual if scope.server_port in dissector.ports else others).append(dissector)
+            self._candidates = usual + others
+            if not self._candidates:
+                self._be_opaque()
+
+    def _first_bytes(self, direction: i64) -> bytes:
+        """The bytes held for a direction, from its start or its first gap to the next gap."""
+        parts: list[bytes] = []
+        size: i64 = 0
+        for held in self._held:
+            if held.direction != direction or held.reason is not None:
+                continue
+            if held.data is None:
+                if size:
+                    break
+            else:
+                parts.append(held.data)
+                size += len(held.data)
+                if size >= limits.PROBE_BYTES:
+                    break
+        return b"".join(parts)[: limits.PROBE_BYTES]
+
+    def _probe(self, is_last_chance: bool) -> Rows:
+        """Ask the candidates; attach the one that matches, or give up when none can."""
+        to_server = self._first_bytes(TO_SERVER)
+        to_client = self._first_bytes(TO_CLIENT)
+        candidates = self._candidates
+        if candidates is None or not (to_server or to_client):
+            if is_last_chance:
+                self._candidates = None
+                self._held = []
+            return []
+        possible: list[type[Dissector]] = []
+        turned: type[Dissector] | None = None
+        for candidate in candidates:
+            verdict = candidate.probe(to_server, to_client)
+            if verdict is Match.YES:
+                return self._attach(candidate)
+            if not self.scope.roles_proven and self.depth == 0:
+                other = candidate.probe(to_client, to_server)
+                if other is Match.YES and turned is None:
+                    turned = candidate
+                if verdict is Match.NO:
+                    verdict = other
+            if verdict is Match.MAYBE:
+                possible.append(candidate)
+        if turned is not None:
+            self.reversed = True
+            self._turn_around()
+            return self._attach(turned)
+        self._candidates = possible
+        enough = len(to_server) >= limits.PROBE_BYTES or len(to_client) >= limits.PROBE_BYTES
+        if is_last_chance or not possible or enough or len(self._held) >= limits.PROBE_HELD_EVENTS:
+            return self._give_up(to_server, to_client)
+        return []
+
+    def _turn_around(self) -> None:
+        for held in self._held:
+            held.direction = 1 - held.direction
+        self.bytes_to_server, self.bytes_to_client = self.bytes_to_client, self.bytes_to_server
+        self._closed_to_server, self._closed_to_client = self._closed_to_client, self._closed_to_server
+
+    def _attach(self, chosen: type[Dissector]) -> Rows:
+        self._candidates = None
+        self.protocol = chosen.name
+        self._dissector = chosen(self, self.facts)
+        waiting = self._held
+        self._held = []
+        rows: Rows = []
+        for held in waiting:
+            if held.data is not None:
+                rows += self._redeliver(held.direction, held.data, held.timestamp, held.released, held.packet)
+            elif held.reason is not None:
+                rows += self._tell_skipped(held.direction)
+                if self._heir is not None:
+                    rows += self._heir.close(held.direction, held.reason, held.timestamp, held.packet)
+                else:
+                    rows += self._close_dissector(held.direction, held.reason, held.timestamp, held.packet)
+            else:
+                missing = self.missing_bytes  # counted when it was held
+                rows += self.gap(held.direction, held.length, held.at_most, held.timestamp, held.packet)
+                self.missing_bytes = missing
+        return rows
+
+    def _redeliver(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Deliver bytes that were counted when they were held."""
+        to_server = self.bytes_to_server
+        to_client = self.bytes_to_client
+        stalled = self.stalled_ns
+        ended = self.ended_at
+        last = self.last_packet
+        rows = self.deliver(direction, data, 0, len(data), timestamp, released, packet)
+        self.bytes_to_server = to_server
+        self.bytes_to_client = to_client
+        self.stalled_ns = stalled
+        self.ended_at = ended
+        self.last_packet = last
+        return rows
+
+    def _give_up(self, to_server: bytes, to_client: bytes) -> Rows:
+        """No dissector understands this stream: say what it begins with, and let the rest go by."""
+        self._candidates = None
+        last = self._held[-1]
+        self._held = []
+        self._be_opaque()
+        start = "to server " + to_server[:16].hex(" ") if to_server else "nothing to server"
+        start += ", to client " + to_client[:16].hex(" ") if to_client else ", nothing to client"
+        return self.anomaly("not_understood", -1, last.timestamp, last.packet, "a protocol that unmux knows", start)
+
+    def _be_opaque(self) -> None:
+        self._declined_to_server = EVERYTHING
+        self._declined_to_client = EVERYTHING
+
+    # --- calling the dissector ---
+
+    def _give(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Hand wanted bytes to whoever takes them now."""
+        if self._heir is not None:  # since the skipped bytes before these
+            return self._heir.deliver(direction, data, 0, len(data), timestamp, released, packet)
+        if self._candidates is not None:
+            self._held.append(_Held(direction, data, timestamp, released, packet))
+            return self._probe(False)
+        dissector = self._dissector
+        if dissector is None:
+            return []
+        try:
+            return dissector.feed(direction, data, timestamp, released, packet)
+        except Exception as error:  # a dissector's fault must become a row, whatever it is
+            return self._fault(error, direction, timestamp, packet)
+
+    def _pass_over(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Let declined bytes go by; tell the dissector when they are complete or waited."""
+        if direction == TO_SERVER:
+            self._declined_to_server -= length
+            self._passed_to_server += length
+            self._passed_to_server_at = timestamp
+            self._passed_to_server_packet = packet
+            left = self._declined_to_server
+        else:
+            self._declined_to_client -= length
+            self._passed_to_client += length
+            self._passed_to_client_at = timestamp
+            self._passed_to_client_packet = packet
+            left = self._declined_to_client
+        if left == 0 or released != timestamp:
+            return self._tell_skipped(direction, released)
+        return []
+
+    def _tell_skipped(self, direction: i64, released: i64 = -1) -> Rows:
+        """Tell the dissector of declined bytes it has not heard of; ``released`` is -1 where they did not wait."""
+        if direction == TO_SERVER:
+            length = self._passed_to_server
+            timestamp = self._passed_to_server_at
+            packet = self._passed_to_server_packet
+            self._passed_to_server = 0
+        else:
+            length = self._passed_to_client
+            timestamp = self._passed_to_client_at
+            packet = self._passed_to_client_packet
+            self._passed_to_client = 0
+        dissector = self._dissector
+        if length == 0 or dissector is None:
+            return []
+        try:
+            return dissector.skipped(direction, length, timestamp, timestamp if released < 0 else released, packet)
+        except Exception as error:  # a dissector's fault must become a row, whatever it is
+            return self._fault(error, direction, timestamp, packet)
+
+    def _close_dissector(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
+        dissector = self._dissector
+        if dissector is None:
+            return []
+        try:
+            return dissector.close(direction, reason, timestamp, packet)
+        except Exception as error:  # a dissector's fault must become a row, whatever it is
+            return self._fault(error, direction, timestamp, packet)
+
+    def _fault(self, error: Exception, direction: i64, timestamp: i64, packet: i64) -> Rows:
+        """Detach the dissector, after letting it finish what it holds, and describe its fault."""
+        dissector = self._dissector
+        self._dissector = None
+        self._heir = None
+        self._be_opaque()
+        if isinstance(error, ProtocolError):
+            self.end_reason = "protocol_error"
+            rows = self.anomaly("protocol_error", direction, timestamp, packet, error.required, error.found, error.section)
+        else:
+            self.end_reason = "dissector_error"
+            rows = self.anomaly(
+                "dissector_error",
+                direction,
+                timestamp,
+                packet,
+                f"{self.protocol} to follow the bytes",
+                f"{type(error).__name__}: {error}",
+            )
+        if dissector is not None:
+            for side in (TO_SERVER, TO_CLIENT):
+                try:
+                    rows += dissector.close(side, CloseReason.LIMIT, timestamp, packet)
+                except Exception:  # it has already failed once; the first fault is the one to tell
+                    pass
+        return rows

@@ -1,0 +1,61 @@
+"""Compiles the hot modules with mypyc; where that fails, the installation goes on in plain Python.
+
+UNMUX_PURE_PYTHON=1 leaves the compiler out.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError
+
+COMPILED = [
+    "analyzer/records.py",
+    "analyzer/stream.py",
+    "analyzer/pipeline.py",
+    "analyzer/framing.py",
+    "analyzer/http_semantics.py",
+    "analyzer/capture",
+    "analyzer/packets",
+    "analyzer/connections",
+    "analyzer/codecs",
+    "analyzer/protocols",
+]
+
+
+def sources() -> list[str]:
+    """The files to compile; a package's __init__ stays plain."""
+    files: list[str] = []
+    for entry in map(Path, COMPILED):
+        files += (
+            [str(entry)] if entry.is_file() else sorted(str(file) for file in entry.glob("*.py") if file.name != "__init__.py")
+        )
+    return files
+
+
+class OptionalBuild(build_ext):
+    """Builds the extensions, or none of them."""
+
+    def run(self) -> None:
+        """Fall back to plain Python when there is no working compiler."""
+        try:
+            super().run()
+        except (BaseError, OSError) as error:
+            print(f"unmux: not compiled ({error}); installing plain Python, which is several times slower", file=sys.stderr)
+            self.extensions = []
+
+
+def extensions() -> list[object]:
+    """The mypyc extensions, none where mypyc is missing or unwanted."""
+    if os.environ.get("UNMUX_PURE_PYTHON") == "1":
+        return []
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        return []
+    return list(mypycify(["--strict", "--no-warn-unused-ignores", *sources()], opt_level="3", debug_level="0"))
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
