@@ -4,3 +4,33 @@
 >>> store = analyzer.analyze(["capture.pcapng"])
 >>> store.sql("SELECT request_method, target, status_code FROM http_exchanges")
 """
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+__all__ = ["analyze", "open_store"]
+
+try:
+    __version__ = version("unmux")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+checkout"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the program when it is first used, so that `unmux --help` need not wait for it."""
+    if name == "analyze":
+        from analyzer.pipeline import analyze
+
+        return analyze
+    if name == "open_store":
+        from analyzer.store import open_store
+
+        return open_store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def is_compiled() -> bool:
+    """Whether the hot modules run compiled."""
+    from analyzer import records
+
+    return not str(records.__file__).endswith(".py")

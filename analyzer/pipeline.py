@@ -1,0 +1,139 @@
+"""The whole program on one screen: capture -> packets -> connections -> streams -> records -> store."""
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from mypy_extensions import i64
+
+from analyzer import protocols
+from analyzer.capture.capture_set import CaptureSet
+from analyzer.connections.table import ConnectionTable
+from analyzer.packets.decoder import NOTHING, Decoder
+from analyzer.records import AnomalyRecord, Rows
+from analyzer.stream import Context
+
+if TYPE_CHECKING:
+    from analyzer.store import Store
+
+PACKETS_BETWEEN_REPORTS = 4096  # a few milliseconds: often enough for a progress bar and for Ctrl-C
+
+
+class Sink(Protocol):
+    """Takes rows: the store, or a test's list."""
+
+    def add(self, rows: Rows) -> None:
+        """Keep the rows."""
+
+
+Progress = Callable[[int], bool]
+"""Called with the bytes read so far; False stops reading, and what was read is stored."""
+
+
+def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress | None = None) -> None:
+    """Take everything in ``captures`` apart and hand the rows to ``sink``."""
+    decoder = Decoder()
+    connections = ConnectionTable(context)
+    not_decoded: dict[int, int] = {}  # capture_index -> packets
+    until_report: i64 = PACKETS_BETWEEN_REPORTS
+    while True:
+        reader = captures.next()
+        if reader is None:
+            break
+        kind = decoder.decode(
+            reader.data,
+            reader.offset,
+            reader.captured_length,
+            reader.original_length,
+            reader.link_type,
+            reader.timestamp,
+            reader.frame,
+            reader.interface,
+        )
+        if kind == NOTHING:
+            not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) + 1
+        else:
+            rows = connections.packet(
+                decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
+            )
+            if rows:
+                sink.add(rows)
+        until_report -= 1
+        if until_report == 0:
+            until_report = PACKETS_BETWEEN_REPORTS
+            sink.add(list(decoder.drain_anomalies()))
+            if progress is not None and not progress(captures.bytes_read):
+                break
+    sink.add(connections.finish())
+    sink.add(list(decoder.drain_anomalies()))
+    sink.add(_about_captures(captures, decoder, not_decoded))
+
+
+def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[int, int]) -> Rows:
+    """The rows that describe the inputs and what in them is no TCP or UDP."""
+    rows: Rows = []
+    for reader in captures.readers:
+        record = reader.record()
+        record.not_decoded_packets = not_decoded.get(reader.capture_index, 0)
+        rows.append(record)
+        if reader.truncation is not None:
+            rows.append(
+                AnomalyRecord(
+                    capture_index=reader.capture_index,
+                    packet=reader.frame,
+                    kind="truncated_capture",
+                    required="a whole file",
+                    found=reader.truncation,
+                )
+            )
+    for reason, packets in sorted(decoder.not_decoded.items()):
+        rows.append(AnomalyRecord(kind="not_decoded", required="a TCP or UDP packet", found=reason, occurrences=packets))
+    return rows
+
+
+def analyze(
+    paths: Sequence[str],
+    *,
+    output: str | None = None,
+    append: bool = False,
+    force: bool = False,
+    content: str = "preview",
+    frames: bool = False,
+    decode_as: dict[tuple[str, int], str] | None = None,
+    show_secrets: bool = False,
+    mask_key: bytes | None = None,
+    progress: Progress | None = None,
+    opened: Callable[[CaptureSet], None] | None = None,
+) -> "Store":
+    """Take captures apart and return the store with their tables.
+
+    ``paths`` are files, folders, globs or ``-``; ``output`` is a .duckdb file or a folder/ for Parquet, None for a
+    temporary store; an existing one needs ``append`` or ``force``. ``content`` is none, preview, hash or store.
+    ``opened`` is called with the capture set before the first packet is read.
+
+    Raises ``CaptureError`` when a path is no capture and ``UnmuxError`` when the output cannot be written.
+    """
+    from analyzer.store import Store  # the one import that is slow, and needed only here
+
+    found = protocols.dissectors()
+    context = Context(found, content, frames, decode_as)
+    options = {"content": content, "frames": str(frames).lower(), "show_secrets": str(show_secrets).lower()}
+    records = [record for dissector in found for record in dissector.records]
+    store = Store(
+        output, append=append, force=force, show_secrets=show_secrets, mask_key=mask_key, options=options, records=records
+    )
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here makes cycles that outlive a connection; collecting costs a third of the time
+    try:
+        captures = CaptureSet(paths, store.next_capture_index())
+        if opened is not None:
+            opened(captures)
+        run(captures, context, store, progress)
+        store.finish()
+    except BaseException:
+        store.close()
+        raise
+    finally:
+        if collecting:
+            gc.enable()
+    return store
