@@ -1,7 +1,7 @@
 """The commands and their arguments."""
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,23 +18,23 @@ app = typer.Typer(
 )
 
 Captures = Annotated[
-    Optional[list[str]], typer.Argument(help="Captures: files, folders, globs, or - for standard input.", show_default=False)
-]  # noqa: UP045
+    list[str] | None, typer.Argument(help="Captures: files, folders, globs, or - for standard input.", show_default=False)
+]
 Source = Annotated[str, typer.Argument(help="A capture, a folder of captures, a .duckdb file, or a folder made by -o folder/.")]
-More = Annotated[Optional[list[str]], typer.Option("-r", "--read", help="A further capture.", show_default=False)]  # noqa: UP045
+More = Annotated[list[str] | None, typer.Option("-r", "--read", help="A further capture.", show_default=False)]
 DecodeAs = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option("-d", "--decode-as", help="Take a port for a protocol: tcp.port==8080,http2.", show_default=False),
 ]
 Content = Annotated[str, typer.Option(help="What to keep of contents: none, preview, hash or store.")]
 Frames = Annotated[bool, typer.Option("--frames", help="Keep a row for every HTTP/2 frame.")]
 ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask passwords, cookies and tokens.")]
 MaskKey = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="Key under which secrets are masked, to compare stores; random otherwise.", show_default=False),
 ]
 Format = Annotated[str, typer.Option("-f", "--format", help="table, csv, json, jsonl, markdown or parquet.")]
-Output = Annotated[Optional[str], typer.Option("-o", "--output", help="Write to this file instead.", show_default=False)]  # noqa: UP045
+Output = Annotated[str | None, typer.Option("-o", "--output", help="Write to this file instead.", show_default=False)]
 
 
 def command_names() -> set[str]:
@@ -64,7 +64,7 @@ def unmux(
 def analyze(
     captures: Captures = None,
     output: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("-o", "--output", help="Keep the tables: a .duckdb file, or a folder/ for Parquet.", show_default=False),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing output.")] = False,
@@ -201,7 +201,7 @@ def tree(
 
 @app.command()
 def tables(
-    name: Annotated[Optional[str], typer.Argument(help="One table.", show_default=False)] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="One table.", show_default=False)] = None,
     format: Annotated[str, typer.Option("-f", "--format", help="table or markdown.")] = "table",  # noqa: A002
 ) -> int:
     """Describe the tables and their columns."""

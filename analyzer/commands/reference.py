@@ -7,6 +7,17 @@ from analyzer.schema import Table
 from analyzer.store import all_tables
 
 
+_PREFACE = """\
+# Tables
+
+Generated from the declarations by `unmux tables --format markdown`; do not edit.
+
+*Stability* says what loss, reordering or duplication of packets may do to a column: *conversation* columns stay equal or
+become NULL, *time* columns too or are flagged, *capture* columns are free to differ. A value that is not known is NULL.
+Times are UTC, in nanoseconds; `*_ns` are nanoseconds, `*_bytes` bytes; packets are frame numbers as Wireshark counts.
+"""
+
+
 def tables(name: str | None, form: str) -> None:
     """Print all tables, or one with its columns. UsageError for an unknown name or format."""
     found = all_tables()
@@ -38,13 +49,7 @@ def _print_columns(table: Table) -> None:
 
 def markdown(found: list[Table]) -> str:
     """The table reference of the documentation."""
-    parts = [
-        "# Tables\n\n"
-        "Generated from the declarations by `unmux tables --format markdown`; do not edit.\n\n"
-        "*Stability* says what loss, reordering or duplication of packets may do to a column: *conversation* columns stay equal or\n"
-        "become NULL, *time* columns too or are flagged, *capture* columns are free to differ. A value that is not known is NULL.\n"
-        "Times are UTC, in nanoseconds; `*_ns` are nanoseconds, `*_bytes` bytes; packets are frame numbers as Wireshark counts.\n"
-    ]
+    parts = [_PREFACE]
     for table in found:
         parts.append(
             f"\n## {table.name}\n\nOne row per {table.row}.\n\n| column | type | stability | meaning |\n| --- | --- | --- | --- |\n"

@@ -36,11 +36,11 @@ def size(count: int) -> str:
     """Bytes, in powers of 1000."""
     if abs(count) < 1000:
         return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
+    value, unit = count / 1e3, "kB"
+    for larger in ("MB", "GB", "TB"):
         if abs(value) < 999.5:
             break
+        value, unit = value / 1e3, larger
     return f"{value:.3g} {unit}" if abs(value) < 100 else f"{value:.0f} {unit}"
 
 
