@@ -5,19 +5,13 @@
 >>> store.sql("SELECT request_method, target, status_code FROM http_exchanges")
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["analyze", "open_store"]
 
-try:
-    __version__ = version("unmux")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0+checkout"
-
 
 def __getattr__(name: str) -> Any:
-    """Import the program when it is first used, so that `unmux --help` need not wait for it."""
+    """Import what is slow when it is first used, so that `unmux --help` need not wait for it."""
     if name == "analyze":
         from analyzer.pipeline import analyze
 
@@ -26,6 +20,13 @@ def __getattr__(name: str) -> Any:
         from analyzer.store import open_store
 
         return open_store
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("unmux")
+        except PackageNotFoundError:  # a checkout that is not installed
+            return "0+checkout"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,7 +6,6 @@ from analyzer.errors import UsageError
 from analyzer.schema import Table
 from analyzer.store import all_tables
 
-
 _PREFACE = """\
 # Tables
 
