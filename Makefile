@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/unmux query sample_pcaps/demo.pcapng "SELECT protocol, operation, target, status, duration_ns // 1000 AS us FROM exchanges ORDER BY duration_ns DESC LIMIT 5"
 
 test: $(INSTALLED_FOR_TESTS)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 lint: $(INSTALLED_FOR_TESTS)
 	$(BIN)/ruff check .
