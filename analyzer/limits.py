@@ -6,11 +6,33 @@ connection unless their name says otherwise, so that rows do not depend on what 
 
 from typing import Final
 
+# --- capture: files
+PACKET_BYTES: Final = 262_144  # captured bytes of a packet; the largest snapshot length of tcpdump and Wireshark
+PCAPNG_BLOCK_BYTES: Final = 16 << 20  # a block that has to be held whole; options of a packet stay far below
+INTERFACES: Final = 65_536  # of one pcapng; what its 16-bit interface numbers can tell apart
+INTERFACE_NAME_BYTES: Final = 255  # longer names are left out; the longest of Windows have about 60
+SECRETS_BYTES: Final = 64 << 20  # key log lines of one pcapng; about 1 KB a connection
+TIMESTAMP_NANOSECONDS: Final = 1 << 62  # the year 2116: above every pcap time, and two of them still add up in 64 bits
+BLOCK_BYTES: Final = 1 << 18  # read at a time; PLACEHOLDER
+OPEN_BLOCKS_BYTES: Final = 8 << 20  # blocks of all files that are open at the same time, before they are made smaller
+SMALLEST_BLOCK_BYTES: Final = 1 << 16  # then; a packet rarely crosses blocks of this size
+COMPRESSED_BLOCK_BYTES: Final = 1 << 16  # compressed input handed over at a time; what does not fit the output is copied
+DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz -9 needs; zstd's own limit is 128 MiB
+
 # --- stream: finding the protocol
 PROBE_BYTES: Final = 4096  # a side's first bytes shown to probes; every shipped protocol decides in far fewer
 PROBE_HELD_EVENTS: Final = 256  # deliveries held while probing; one-byte segments must not hold memory
 STREAM_DEPTH: Final = 16  # streams inside streams; real stacks stay below 6
 ANOMALIES_PER_KIND: Final = 20  # rows of one kind per connection; the rest are counted in the last one
+
+# --- packets
+PACKET_HEADERS: Final = 48  # headers before TCP or UDP: tags, labels, tunnels, extensions; real stacks stay below 15
+TUNNEL_DEPTH: Final = 8  # tunnels inside tunnels; real stacks stay below 4
+FRAGMENT_NANOSECONDS: Final = 30_000_000_000  # how long a datagram may wait for fragments, as Linux does
+FRAGMENT_COPY_NANOSECONDS: Final = 50_000_000  # how long copies of a fragment may follow; a 16-bit identification lasts longer
+FRAGMENTED_DATAGRAMS: Final = 4096  # waiting at a time, in all
+FRAGMENT_BYTES: Final = 32 << 20  # waiting at a time, in all; 512 datagrams of the largest size
+NOT_DECODED_REASONS: Final = 512  # different ones kept apart, in all; protocol numbers come from the wire
 
 # --- connections: reassembly
 REORDER_NANOSECONDS: Final = 50_000_000  # how far multi-queue captures were seen to record an ACK before its data
@@ -22,3 +44,12 @@ OPEN_CONNECTIONS: Final = 200_000  # in all; then the least recently used are pu
 
 # --- store
 TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
+DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes each; then they are numbered afresh
+DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
+WAITING_ROWS: Final = 1024  # rows held before they are sorted into tables: bounds what their contents may hold
+BATCH_ROWS: Final = 2048  # rows turned into columns together, while they are still in the processor's cache
+BATCH_BYTES: Final = 4 << 20  # the same in bytes of wire values, whatever the rows hold
+INSERT_ROWS: Final = 122_880  # rows of a table given to DuckDB together: one of its row groups
+INSERT_BYTES: Final = 24 << 20  # the same in bytes, over all tables
+LOAD_MEMORY: Final = "128MB"  # DuckDB's buffers while loading; more does not make it faster
+QUERY_MEMORY: Final = "1GB"  # DuckDB's buffers while querying; beyond them it spills to disk
