@@ -53,3 +53,34 @@ INSERT_ROWS: Final = 122_880  # rows of a table given to DuckDB together: one of
 INSERT_BYTES: Final = 24 << 20  # the same in bytes, over all tables
 LOAD_MEMORY: Final = "128MB"  # DuckDB's buffers while loading; more does not make it faster
 QUERY_MEMORY: Final = "1GB"  # DuckDB's buffers while querying; beyond them it spills to disk
+
+# --- WebSocket
+PREVIEW_CHARACTERS: Final = 256  # of a text message, with --content preview
+INFLATED_MESSAGE_BYTES: Final = 64 << 20  # of one message; servers' own limits are 1 to 16 MiB
+INFLATE_STEP_BYTES: Final = 64 << 10  # taken from the decompressor at a time; what a bomb costs in memory
+INFLATE_RATIO: Final = 200  # over a direction's messages, beyond the first INFLATED_MESSAGE_BYTES; deflate's own limit is 1032
+INFLATE_FAILURES: Final = 16  # messages of a direction that did not inflate before no further one is tried
+FINAL_BLOCKS: Final = 64  # deflate streams in one message; senders end none or one, and each costs a new window
+ALIGNING_FRAMES: Final = 3  # frames in a row that show where frames begin, when the start was not captured
+TAPPED_MESSAGE_BYTES: Final = 1 << 20  # of a followed message held before it is passed on in pieces
+
+# --- HTTP/1
+HTTP1_START_LINE_BYTES: Final = 65_536  # longest request or status line; servers refuse above 8 to 64 KiB
+HTTP1_SECTION_BYTES: Final = 262_144  # header or trailer section, start line included; servers refuse above 8 to 256 KiB
+HTTP1_SECTION_LINES: Final = 2_000  # field lines of a section; servers refuse above 100 to 1,000
+HTTP1_CHUNK_LINE_BYTES: Final = 16_384  # chunk size with its extensions; real ones stay below 100
+HTTP1_OUTSTANDING: Final = 4_096  # requests waiting for their responses; load generators pipeline up to some hundred
+HTTP1_HELD_BYTES: Final = 262_144  # bytes of one side that wait for the other side: a response until its request is known
+HTTP1_CACHED_LINES: Final = 512  # field lines remembered per connection, so that repeated ones share an object
+HTTP1_CACHED_LINE_BYTES: Final = 512  # longest line worth remembering; longer ones rarely repeat
+HTTP1_CACHED_HEADS: Final = 32  # whole heads remembered per side of a connection; load generators and health checks repeat few
+HTTP1_CACHED_HEAD_BYTES: Final = 2_048  # longest head worth remembering
+
+# --- content codings
+CONTENT_CODINGS: Final = 4  # codings of one content; one is usual, two are seen
+CONTENT_DECODED_BYTES: Final = 256 << 20  # decoded bytes of one content, a bound on time: nothing is kept to hash it
+CONTENT_DECODED_RATIO: Final = 1_000  # decoded to coded bytes; deflate cannot exceed 1,032, real contents stay below 200
+CONTENT_DECODED_RATIO_FROM: Final = 1 << 20  # decoded bytes from which the ratio counts
+CONTENT_PIECE_BYTES: Final = 65_536  # decoded at a time, so that a limit is noticed early
+CONTENT_ZSTD_WINDOW_LOG: Final = 23  # RFC 9659 section 3: 8 MB
+CONTENT_KEPT_BYTES: Final = 16 << 20  # decoded bytes kept of one content with --content store
