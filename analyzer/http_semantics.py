@@ -95,6 +95,6 @@ class HttpContentRecord:
     stream_index: "Annotated[int, capture('the stream')]"
     exchange_index: "Annotated[int, capture('the exchange')]"
     side: "Annotated[str, conversation('request or response')]"
-    content: "Annotated[bytes, conversation('the content, its content codings undone where they could be')]"
+    content: "Annotated[bytes, conversation('the content, its content codings undone where they could be', is_content=True)]"
     is_decoded: "Annotated[bool, conversation('all its content codings were undone')]"
     is_complete: "Annotated[bool, capture('all of it is there')]"

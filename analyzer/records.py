@@ -18,8 +18,8 @@ UNNUMBERED: Final = -1
 class FieldLine:
     """A (name, value) pair that many records repeat: an HTTP field line, stored once and referred to by number.
 
-    ``provenance`` is ``witnessed``, ``static`` or ``unknown``; an unknown name or value is None. ``number`` and
-    ``epoch`` belong to the store, which numbers each distinct line when it first sees it.
+    ``provenance`` is ``witnessed``, ``static`` or ``unknown``; an unknown name or value is None. ``number``
+    belongs to the store, which numbers each distinct line when it first sees it.
     """
 
     def __init__(self, name: bytes | None, value: bytes | None, provenance: str) -> None:
@@ -27,7 +27,18 @@ class FieldLine:
         self.value = value
         self.provenance = provenance
         self.number: i64 = UNNUMBERED
-        self.epoch: i64 = UNNUMBERED
+
+
+@mypyc_attr(native_class=False)
+@record("field_lines", "distinct field line; columns of field lines hold lists of line_id")
+@dataclass(slots=True)
+class FieldLineRecord:
+    """A field line that other tables refer to. The store makes these rows; a line may be there more than once."""
+
+    line_id: "Annotated[int, capture('number of the line')]"
+    name: "Annotated[bytes | None, conversation('name of the field, NULL when it is not known')]"
+    value: "Annotated[bytes | None, conversation('its value, secrets masked, NULL when it is not known')]"
+    provenance: "Annotated[str, capture('witnessed, static or unknown')]"
 
 
 @mypyc_attr(native_class=False)
@@ -44,6 +55,7 @@ class CaptureRecord:
     interfaces: "Annotated[str | None, capture('interface names in a pcapng, comma-separated')]" = None
     packets: "Annotated[int, capture('packets read')]" = 0
     snapped_packets: "Annotated[int, capture('packets cut at the snap length: captured length below original length')]" = 0
+    untimed_packets: "Annotated[int, capture('packets without a valid time of their own (Simple Packet Blocks, times before 1970 or after 2115); they were given that of the packet before them')]" = 0
     not_decoded_packets: "Annotated[int, capture('packets that belong to no connection or flow: not IP, not TCP or UDP, damaged')]" = 0
     captured_bytes: "Annotated[int, capture('packet bytes in the capture')]" = 0
     original_bytes: "Annotated[int, capture('packet bytes on the wire')]" = 0

@@ -41,11 +41,12 @@ class Meaning:
     doc: str
     stability: Stability
     masking: Masking = Masking.NONE
+    is_content: bool = False  # contents, limited by whoever hands them over, not by limits.TEXT_BYTES
 
 
-def conversation(doc: str, masking: Masking = Masking.NONE) -> Meaning:
+def conversation(doc: str, masking: Masking = Masking.NONE, *, is_content: bool = False) -> Meaning:
     """A column that says what the peers said."""
-    return Meaning(doc, Stability.CONVERSATION, masking)
+    return Meaning(doc, Stability.CONVERSATION, masking, is_content)
 
 
 def time(doc: str) -> Meaning:
@@ -68,6 +69,7 @@ class Column:
     doc: str
     stability: Stability
     masking: Masking
+    is_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ _SQL_TYPES: Mapping[type, str] = {
     float: "DOUBLE",
     str: "VARCHAR",
     bytes: "VARCHAR",
-    list: "BIGINT",
+    list: "BIGINT[]",  # the line_id of each line, see records.FieldLineRecord
 }
 
 
@@ -143,7 +145,7 @@ def _column(name: str, hint: object) -> Column:
         (plain,) = [part for part in typing.get_args(annotated) if part is not type(None)]
     plain = typing.get_origin(plain) or plain
     sql_type = "TIMESTAMP_NS" if name.endswith("_at") else _SQL_TYPES[plain]
-    return Column(name, plain, sql_type, meaning.doc, meaning.stability, meaning.masking)
+    return Column(name, plain, sql_type, meaning.doc, meaning.stability, meaning.masking, meaning.is_content)
 
 
 def record(
