@@ -1,0 +1,35 @@
+"""Makes the samples: ``python sample_pcaps/make/make_samples.py [NAME...]`` (as root; see ../README.md)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import http1_samples  # noqa: F401  # each registers its samples
+from samples import REGISTRY, SAMPLES_FOLDER, note
+
+LARGEST = 100_000  # bytes of a sample, so that the folder stays small
+LARGEST_DEMO = 300_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", help="samples such as http1/keep_alive, or the beginnings of such names; all otherwise"
+    )
+    wanted = parser.parse_args().names
+    for name, (suffix, make) in REGISTRY.items():
+        if wanted and not any(name.startswith(beginning) for beginning in wanted):
+            continue
+        path = SAMPLES_FOLDER / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path).write(path.with_suffix(".expected.json"))
+        size = path.stat().st_size
+        if size > (LARGEST_DEMO if name == "demo" else LARGEST):
+            raise SystemExit(f"{name}: {size} bytes is too large for a sample")
+        note(f"{name}{suffix}: {size} bytes")
+
+
+if __name__ == "__main__":
+    main()
