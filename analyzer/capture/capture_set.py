@@ -1,0 +1,200 @@
+"""Several captures as one: files, folders, globs and standard input, packet by packet in order of time.
+
+A file is opened when the time of its first packet is reached and closed behind its last, so that of a rotated set only
+the files that overlap are open. The order inside a file is never changed.
+"""
+
+import glob
+import heapq
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.capture.opening import STANDARD_INPUT, NoCaptureError, open_capture
+from analyzer.capture.reader import CaptureReader, UnreadableReader
+from analyzer.errors import CaptureError
+
+_AT_ONCE: Final = -1  # first time of an input that can be read only once
+_NEVER: Final = limits.TIMESTAMP_NANOSECONDS  # later than every packet
+_PEEK_BYTES: Final = 1 << 14  # enough for a file's headers and first packet
+
+
+class _Waiting:
+    """An input whose first packet is not due yet; ``reader`` is there when it cannot be opened a second time."""
+
+    def __init__(self, first_time: int, path: str, size: int | None, reader: CaptureReader | None) -> None:
+        self.first_time = first_time
+        self.path = path
+        self.size = size
+        self.reader = reader
+
+
+class CaptureSet:
+    """The packets of all inputs in order of time; of equal times, the input that was numbered first comes first.
+
+    ``readers`` are those of the inputs that were opened so far, in order of their numbers, which follow the times of
+    their first packets. ``unreadable`` has a line for each file of a folder that could not be looked into.
+    """
+
+    def __init__(self, paths: Sequence[str], first_capture_index: int = 0, block_bytes: int = limits.BLOCK_BYTES) -> None:
+        """Look at the beginning of every file.
+
+        Raises ``CaptureError`` where a path is not there, is no capture, or is a folder without one.
+        """
+        self.readers: list[CaptureReader] = []
+        self.unreadable: list[str] = []
+        self.size: int | None = None  # bytes of all files as stored, None where one of them is a pipe
+        self._first_capture_index = first_capture_index
+        self._block_bytes = block_bytes
+        self._waiting: list[_Waiting] = []  # the next one last
+        self._heap: list[tuple[int, int]] = []  # (time of the packet it stands on, position in readers), without the current
+        self._current: CaptureReader | None = None
+        self._until: i64 = _AT_ONCE  # last time at which the current reader's packet is the next of all
+        self._current_position = 0
+        self._find(paths)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of all files as stored that were read so far."""
+        return sum([reader.bytes_read for reader in self.readers])
+
+    def next(self) -> CaptureReader | None:
+        """The reader that stands on the next packet of all inputs; None at the end. It moves with the following call."""
+        current = self._current
+        if current is not None:
+            if current.next():
+                if current.timestamp <= self._until:
+                    return current
+                heapq.heappush(self._heap, (current.timestamp, self._current_position))
+            else:
+                current.close()
+            self._current = None
+        return self._change()
+
+    def close(self) -> None:
+        """Release all files; for when reading is given up."""
+        for reader in self.readers:
+            reader.close()
+        for waiting in self._waiting:
+            if waiting.reader is not None:
+                waiting.reader.close()
+        self._waiting.clear()
+        self._heap.clear()
+        self._current = None
+
+    def _change(self) -> CaptureReader | None:
+        """Make the reader with the next packet the current one, after opening the files whose time has come."""
+        while self._waiting and (not self._heap or self._waiting[-1].first_time < self._heap[0][0]):
+            self._join(self._waiting.pop())
+        if not self._heap:
+            return None
+        _, position = heapq.heappop(self._heap)
+        self._current_position = position
+        until: i64 = _NEVER
+        if self._heap:
+            other_time, other_position = self._heap[0]
+            until = other_time if position < other_position else other_time - 1
+        if self._waiting:
+            # Those waiting have higher numbers.
+            until = min(until, self._waiting[-1].first_time)
+        self._until = until
+        self._current = self.readers[position]
+        return self._current
+
+    def _join(self, waiting: _Waiting) -> None:
+        """Open an input and stand on its first packet."""
+        reader = waiting.reader
+        if reader is None:
+            share = limits.OPEN_BLOCKS_BYTES // (len(self._heap) + 1)
+            block_bytes = min(self._block_bytes, max(limits.SMALLEST_BLOCK_BYTES, share))
+            try:
+                reader = open_capture(waiting.path, block_bytes)
+            except CaptureError as error:
+                reader = UnreadableReader(waiting.path, waiting.size, str(error))
+        reader.capture_index = self._first_capture_index + len(self.readers)
+        self.readers.append(reader)
+        if reader.next():
+            heapq.heappush(self._heap, (reader.timestamp, len(self.readers) - 1))
+        else:
+            reader.close()
+
+    def _find(self, paths: Sequence[str]) -> None:
+        """Fill ``_waiting`` from what the user named."""
+        seen: set[tuple[int, int]] = set()  # a file that is named twice is read once
+        try:
+            for path in paths:
+                for expanded in _expand(path):
+                    if Path(expanded).is_dir():
+                        self._look_through(expanded, seen)
+                    else:
+                        self._look_at(expanded, seen)
+        except BaseException:
+            self.close()
+            raise
+        if all(waiting.size is not None for waiting in self._waiting):
+            self.size = sum(waiting.size or 0 for waiting in self._waiting)
+        self._waiting.sort(key=_first_time)  # stable: of equal times, the order in which they were named
+        self._waiting.reverse()
+
+    def _look_through(self, folder: str, seen: set[tuple[int, int]]) -> None:
+        """Take the captures in a folder and the folders in it, leaving out hidden ones and files that are no captures."""
+        before = len(self._waiting)
+        files = 0
+        for where, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = os.path.join(where, name)  # noqa: PTH118  # the spelling of the user's path is kept
+                if name.startswith(".") or not Path(path).is_file():
+                    continue
+                files += 1
+                try:
+                    self._look_at(path, seen)
+                except NoCaptureError:
+                    continue
+                except CaptureError as error:
+                    self.unreadable.append(str(error))
+        if len(self._waiting) == before:
+            raise CaptureError(f"{folder}: required a folder with captures, found none in {files} files")
+
+    def _look_at(self, path: str, seen: set[tuple[int, int]]) -> None:
+        """Find out when a capture begins. Raises ``CaptureError``."""
+        identity = _identity(path)
+        if identity in seen:
+            return
+        is_regular = path != STANDARD_INPUT and Path(path).is_file()
+        reader = open_capture(path, _PEEK_BYTES if is_regular else self._block_bytes)
+        if identity is not None:
+            seen.add(identity)
+        if not is_regular:
+            self._waiting.append(_Waiting(_AT_ONCE, path, None, reader))
+            return
+        first_time: int = reader.timestamp if reader.next() else _NEVER
+        reader.close()
+        self._waiting.append(_Waiting(first_time, path, reader.size, None))
+
+
+def _first_time(waiting: _Waiting) -> int:
+    return waiting.first_time
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells whether two paths are the same file; None where there is none."""
+    try:
+        status = os.fstat(0) if path == STANDARD_INPUT else os.stat(path)  # noqa: PTH116  # as fstat
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _expand(path: str) -> list[str]:
+    """The paths that a glob stands for, sorted; any other path itself. Raises ``CaptureError`` where none is there."""
+    if path == STANDARD_INPUT or os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  # Path.glob cannot take absolute patterns
+    if not found:
+        raise CaptureError(f"{path}: required a file that matches, found none")
+    return found

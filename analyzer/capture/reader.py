@@ -1,0 +1,225 @@
+"""What every source of packets is to the rest of the program: a reader that stands on one packet at a time.
+
+No object is made per packet: a packet is a place in a block of file bytes. A record that crosses the end of a block
+is carried over to the next.
+"""
+
+import io
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.capture.compression import Source
+from analyzer.capture.link_types import link_type_name
+from analyzer.records import AnomalyRecord, CaptureRecord
+
+
+class Interface:
+    """A capture interface of a file. ``dropped`` is what the capturing system says it lost there, None where it does not."""
+
+    def __init__(self, link_type: i64, name: str | None) -> None:
+        self.link_type: i64 = link_type
+        self.name = name
+        self.packets: i64 = 0
+        self.dropped: int | None = None
+
+
+class CaptureReader:
+    """The packets of one file, in the order of the file.
+
+    After :meth:`next` returned True, ``data``, ``offset``, ``captured_length``, ``original_length``, ``timestamp`` (ns
+    since the epoch), ``link_type`` (LINKTYPE_ number), ``interface`` and ``frame`` (from 1, as Wireshark counts)
+    describe the current packet. A packet that has no valid time of its own takes that of the packet before it and is
+    counted in ``untimed_packets``.
+    """
+
+    def __init__(self, name: str, source: Source, capture_format: str, size: int | None) -> None:
+        self.data = b""
+        self.offset: i64 = 0
+        self.captured_length: i64 = 0
+        self.original_length: i64 = 0
+        self.timestamp: i64 = 0
+        self.link_type: i64 = 0
+        self.interface: i64 = 0
+        self.frame: i64 = 0
+
+        self.name = name
+        self.format = capture_format
+        self.size = size  # bytes of the file as stored, None for a pipe
+        self.truncation: str | None = None
+        self.capture_index: i64 = 0
+        self.interfaces: list[Interface] = []
+        self.secrets: list[bytes] = []
+        self.anomalies: list[AnomalyRecord] = []  # faults that did not stop reading
+
+        self.packets: i64 = 0
+        self.snapped_packets: i64 = 0
+        self.untimed_packets: i64 = 0
+        self.captured_bytes: i64 = 0
+        self.original_bytes: i64 = 0
+        self.first_packet_at: i64 = limits.TIMESTAMP_NANOSECONDS
+        self.last_packet_at: i64 = -1
+
+        self._source = source
+        self._position: i64 = 0  # in data: the record that is read next
+        self._end: i64 = 0  # length of data
+        self._base: i64 = 0  # where data begins in the file, after decompression
+
+    def next(self) -> bool:
+        """Advance to the next packet; False at the end. Bad content ends it and is told in ``truncation``."""
+        return False
+
+    @property
+    def compression(self) -> str | None:
+        """``gzip``, ``zstd``, ``xz`` or None."""
+        return self._source.compression
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file as stored that were read so far."""
+        return self._source.bytes_read
+
+    def interface_name(self, interface: i64) -> str | None:
+        """The name of an interface by its number, None where the file gives none."""
+        if interface >= len(self.interfaces):
+            return None
+        return self.interfaces[interface].name
+
+    def close(self) -> None:
+        """Release the file and the block; the counts stay."""
+        self._source.close()
+        self.data = b""
+        self._position = self._end = 0
+
+    def record(self) -> CaptureRecord:
+        """What the reader knows so far of its file."""
+        used = [interface for interface in self.interfaces if interface.packets] or self.interfaces
+        counts = [interface.dropped for interface in self.interfaces if interface.dropped is not None]
+        dropped = sum(counts) if counts else None
+        is_timed = self.last_packet_at >= 0
+        return CaptureRecord(
+            capture_index=self.capture_index,
+            name=self.name,
+            format=self.format or None,
+            compression=self.compression,
+            link_types=_joined([link_type_name(interface.link_type) for interface in used]),
+            interfaces=_joined([interface.name for interface in self.interfaces if interface.name is not None]),
+            packets=self.packets,
+            snapped_packets=self.snapped_packets,
+            untimed_packets=self.untimed_packets,
+            captured_bytes=self.captured_bytes,
+            original_bytes=self.original_bytes,
+            first_packet_at=self.first_packet_at if is_timed else None,
+            last_packet_at=self.last_packet_at if is_timed else None,
+            dropped_packets=dropped if dropped is None or dropped < limits.DROPPED_PACKETS else None,
+            truncation=self.truncation,
+        )
+
+    def _count(self, captured: i64, original: i64, timestamp: i64) -> None:
+        """Note the packet that the reader now stands on; a negative time is an unknown one."""
+        self.frame += 1
+        self.packets += 1
+        if original < captured:  # some writers leave it zero
+            original = captured
+        elif original > captured:
+            self.snapped_packets += 1
+        self.captured_length = captured
+        self.original_length = original
+        self.captured_bytes += captured
+        self.original_bytes += original
+        if timestamp < 0:
+            self.untimed_packets += 1
+            return
+        self.timestamp = timestamp
+        if timestamp < self.first_packet_at:
+            self.first_packet_at = timestamp
+        if timestamp > self.last_packet_at:
+            self.last_packet_at = timestamp
+
+    def _have(self, count: i64) -> bool:
+        """Bring ``count`` bytes from the position on into ``data``; False when the file ends before."""
+        held = self._end - self._position
+        if held >= count:
+            return True
+        pieces = [self.data[self._position :]] if held else []
+        while held < count:
+            block = self._source.read()
+            if not block:
+                break
+            pieces.append(block)
+            held += len(block)
+        self._base += self._position
+        self._position = 0
+        self.data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._end = len(self.data)
+        return self._end >= count
+
+    def _skip(self, count: i64) -> bool:
+        """Leave out ``count`` bytes without holding them; False when the file ends before."""
+        while count > self._end - self._position:
+            count -= self._end - self._position
+            self._base += self._end
+            self.data = self._source.read()
+            self._position = 0
+            self._end = len(self.data)
+            if not self._end:
+                return False
+        self._position += count
+        return True
+
+    def _stop(self, what: str, at: i64, required: str, found: str) -> bool:
+        """End reading at byte ``at`` of the (decompressed) file and say why. Returns False."""
+        where = f"{what} at byte {at}" + (" after decompression" if self.compression else "")
+        fault = f" ({self._source.fault})" if self._source.fault else ""
+        self.truncation = f"{where}: required {required}, found {found}{fault}"
+        self._position = self._end
+        return False
+
+    def _finish(self) -> bool:
+        """End reading where a record would begin and the bytes are used up. Returns False."""
+        if self._source.fault is not None and self.truncation is None:
+            self.truncation = f"after packet {self.frame}: {self._source.fault}"
+        return False
+
+    def _anomaly(self, kind: str, required: str, found: str) -> None:
+        """Note a fault that does not stop reading; its like are counted in one row."""
+        for row in self.anomalies:
+            if row.kind == kind:
+                row.occurrences += 1
+                return
+        self.anomalies.append(
+            AnomalyRecord(
+                capture_index=self.capture_index,
+                occurred_at=self.timestamp or None,
+                packet=self.frame or None,
+                kind=kind,
+                required=required,
+                found=found,
+            )
+        )
+
+    def _in_file(self) -> i64:
+        """Where in the (decompressed) file the position is, in bytes."""
+        return self._base + self._position
+
+
+class UnreadableReader(CaptureReader):
+    """Stands for a file that was there when the set was made and could not be opened when its turn came."""
+
+    def __init__(self, name: str, size: int | None, fault: str) -> None:
+        super().__init__(name, Source(io.BytesIO(), 1), "", size)
+        self.truncation = fault
+
+
+def _joined(names: list[str]) -> str | None:
+    """Each name once, in order, comma-separated; cut at the limit of a text column."""
+    text = ""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            continue
+        seen.add(name)
+        if len(text) + len(name) > limits.TEXT_BYTES:
+            break
+        text = f"{text},{name}" if text else name
+    return text or None
