@@ -22,18 +22,26 @@ LARGEST: Final = 65_535  # the length fields of IPv4 and IPv6 hold no more
 
 @final
 class _Datagram:
-    """The pieces of one datagram, in order and without overlap; when complete, its payload."""
+    """The pieces of one datagram, in order and without overlap."""
 
     def __init__(self, timestamp: i64) -> None:
-        self.timestamp: i64 = timestamp  # of its first fragment to arrive; once complete, of its last
+        self.timestamp: i64 = timestamp  # of its first fragment to arrive
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.received: i64 = 0
         self.cost: i64 = PIECE_OVERHEAD
         self.length: i64 = -1  # known from the last fragment
         self.header: bytes = b""  # of the fragment at 0
-        self.payload: bytes | None = None
         self.is_conflicting = False
+
+
+@final
+class _Completed:
+    """A datagram that was just completed."""
+
+    def __init__(self, payload: bytes, timestamp: i64) -> None:
+        self.payload = payload
+        self.timestamp: i64 = timestamp  # of the fragment that completed it
 
 
 @final
@@ -45,6 +53,7 @@ class Fragments:
         self.header: bytes = b""  # of the datagram that the latest fragment completed
         self._datagrams: dict[bytes, _Datagram] = {}  # in order of their first fragment
         self._cost: i64 = 0
+        self._completed: dict[bytes, _Completed] = {}  # in order of completion
         self._faults: Rows = []
         self._counts: dict[str, int] = {}  # kind -> faults, in all
         self._counting: dict[str, AnomalyRecord] = {}  # kind -> the row that counts further ones until it is drained
@@ -59,17 +68,16 @@ class Fragments:
         if size == 0 or (not is_last and size & 7 != 0):
             return None  # only the last may end off an 8-byte boundary
         if start + size + len(header) > LARGEST:
-            self._fault("oversized_datagram", timestamp, frame, f"at most {LARGEST} bytes", f"a fragment up to byte {start + size}")
+            self._fault(
+                "oversized_datagram", timestamp, frame, f"at most {LARGEST} bytes", f"a fragment up to byte {start + size}"
+            )
             return None
         self._forget(timestamp)
         datagram = self._datagrams.get(key)
-        if datagram is not None and datagram.payload is not None:
-            if self._is_copy(datagram, start, data, timestamp):
+        if datagram is None:
+            if self._is_copy(key, start, data, timestamp):
                 self.verdict = DUPLICATE
                 return None
-            self._drop(key, datagram)
-            datagram = None
-        if datagram is None:
             datagram = _Datagram(timestamp)
             self._datagrams[key] = datagram
             self._cost += datagram.cost
@@ -83,14 +91,14 @@ class Fragments:
             self._conflict(datagram, timestamp, frame, "other bytes at the same place")
         if datagram.received != datagram.length:
             return None
-        return self._complete(datagram, timestamp)
+        return self._complete(key, datagram, timestamp)
 
-    def _is_copy(self, datagram: _Datagram, start: i64, data: bytes, timestamp: i64) -> bool:
-        """Whether a fragment of a datagram just completed is one of its own, seen again."""
-        payload = datagram.payload
-        if payload is None or timestamp - datagram.timestamp > limits.FRAGMENT_COPY_NANOSECONDS:
+    def _is_copy(self, key: bytes, start: i64, data: bytes, timestamp: i64) -> bool:
+        """Whether this is a fragment of a datagram just completed, seen again."""
+        completed = self._completed.get(key)
+        if completed is None or timestamp - completed.timestamp > limits.FRAGMENT_COPY_NANOSECONDS:
             return False
-        return payload[start : start + len(data)] == data
+        return completed.payload[start : start + len(data)] == data
 
     def _fits(self, datagram: _Datagram, end: i64, is_last: bool) -> bool:
         """Whether a fragment agrees with what is known of the datagram's length; a last fragment sets it."""
@@ -136,16 +144,14 @@ class Fragments:
             index += 1
         return agrees
 
-    def _complete(self, datagram: _Datagram, timestamp: i64) -> bytes:
+    def _complete(self, key: bytes, datagram: _Datagram, timestamp: i64) -> bytes:
         """Join the pieces, and remember them a moment for exact copies."""
         payload = b"".join(datagram.pieces)
-        self._cost -= datagram.cost
-        datagram.cost = PIECE_OVERHEAD + len(payload)
-        self._cost += datagram.cost
-        datagram.payload = payload
-        datagram.starts = []
-        datagram.pieces = []
-        datagram.timestamp = timestamp
+        self._drop(key, datagram)
+        self._completed.pop(key, None)
+        if len(self._completed) >= limits.COMPLETED_DATAGRAMS:
+            del self._completed[next(iter(self._completed))]
+        self._completed[key] = _Completed(payload, timestamp)
         self.header = datagram.header
         return payload
 
@@ -158,11 +164,10 @@ class Fragments:
         while self._datagrams:
             key = next(iter(self._datagrams))
             datagram = self._datagrams[key]
-            is_crowded = self._cost > limits.FRAGMENT_BYTES or len(self._datagrams) >= limits.FRAGMENTED_DATAGRAMS
-            if not is_crowded and timestamp - datagram.timestamp <= limits.FRAGMENT_NANOSECONDS:
-                return
-            if is_crowded and datagram.payload is None:
+            if self._cost > limits.FRAGMENT_BYTES or len(self._datagrams) >= limits.FRAGMENTED_DATAGRAMS:
                 self._fault("limit", datagram.timestamp, None, "room for fragments", "more unfinished datagrams than the limit")
+            elif timestamp - datagram.timestamp <= limits.FRAGMENT_NANOSECONDS:
+                return
             self._drop(key, datagram)
 
     def _conflict(self, datagram: _Datagram, timestamp: i64, frame: i64, found: str) -> None:

@@ -112,7 +112,7 @@ def link_step(data: bytes, offset: i64, end: i64, link_type: i64) -> i64:
         return _cooked_step(data, offset, end, 16, 14, 2)
     if link_type == LINK_LINUX_COOKED_2:
         return _cooked_step(data, offset, end, 20, 0, 8)
-    if link_type == LINK_NULL or link_type == LINK_LOOP:
+    if link_type in (LINK_NULL, LINK_LOOP):
         return _loopback_step(data, offset, end)
     if link_type == 101 or link_type == 12 or link_type == 14:  # LINKTYPE_RAW and what it is called in old files
         return offset << OFFSET_SHIFT | RAW_IP
@@ -120,7 +120,7 @@ def link_step(data: bytes, offset: i64, end: i64, link_type: i64) -> i64:
         return offset << OFFSET_SHIFT | IPV4
     if link_type == LINK_IPV6:
         return offset << OFFSET_SHIFT | IPV6
-    if link_type == LINK_PPP or link_type == LINK_PPP_HDLC or link_type == LINK_PPP_PPPD or link_type == LINK_CISCO_HDLC:
+    if link_type in (LINK_PPP, LINK_PPP_HDLC, LINK_PPP_PPPD, LINK_CISCO_HDLC):
         return _serial_step(data, offset, end)
     if link_type == LINK_PPP_ETHER:
         return offset << OFFSET_SHIFT | PPPOE_SESSION
