@@ -14,10 +14,9 @@ INTERFACE_NAME_BYTES: Final = 255  # longer names are left out; the longest of W
 SECRETS_BYTES: Final = 64 << 20  # key log lines of one pcapng; about 1 KB a connection
 TIMESTAMP_NANOSECONDS: Final = 1 << 62  # the year 2116: above every pcap time, and two of them still add up in 64 bits
 DROPPED_PACKETS: Final = 1 << 62  # a file that claims more is not believed; the column has 64 bits
-BLOCK_BYTES: Final = 1 << 18  # read at a time; PLACEHOLDER
-OPEN_BLOCKS_BYTES: Final = 8 << 20  # blocks of all files that are open at the same time, before they are made smaller
-SMALLEST_BLOCK_BYTES: Final = 1 << 16  # then; a packet rarely crosses blocks of this size
-COMPRESSED_BLOCK_BYTES: Final = 1 << 16  # compressed input handed over at a time; what does not fit the output is copied
+BLOCK_BYTES: Final = (
+    1 << 16
+)  # of a file at a time: stays in a core's cache while it is worked on; with 1 MiB, reading took twice as long
 DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz -9 needs; zstd's own limit is 128 MiB
 
 # --- stream: finding the protocol

@@ -109,10 +109,8 @@ class CaptureSet:
         """Open an input and stand on its first packet."""
         reader = waiting.reader
         if reader is None:
-            share = limits.OPEN_BLOCKS_BYTES // (len(self._heap) + 1)
-            block_bytes = min(self._block_bytes, max(limits.SMALLEST_BLOCK_BYTES, share))
             try:
-                reader = open_capture(waiting.path, block_bytes)
+                reader = open_capture(waiting.path, self._block_bytes)
             except CaptureError as error:
                 reader = UnreadableReader(waiting.path, waiting.size, str(error))
         reader.capture_index = self._first_capture_index + len(self.readers)

@@ -106,7 +106,6 @@ class CompressedSource(Source):
         self._input = b""  # compressed bytes not handed over yet
         self._decompressor: _Decompressor | None = None  # of the current member, None between members
         self._is_ended = False
-        stored.block_bytes = min(block_bytes, limits.COMPRESSED_BLOCK_BYTES)
 
     def read(self) -> bytes:
         """The next expanded bytes, at most a block; empty at the end."""
