@@ -1,0 +1,44 @@
+"""UTF-8 that arrives in pieces: checked whole, kept up to a limit (RFC 3629)."""
+
+import codecs
+
+from mypy_extensions import i64
+
+
+class TextReader:
+    """Validates one text, however it is cut, and keeps its first characters."""
+
+    def __init__(self, characters: i64) -> None:
+        """Keep the first ``characters`` of the text."""
+        self.is_valid = True
+        self.is_full = characters == 0  # as many characters are kept as were asked for
+        self._wanted: i64 = characters
+        self._kept: list[str] = []
+        self._pending = b""  # a character's first bytes, up to three
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes; ``is_valid`` becomes False with the byte that cannot be. Bytes after it are ignored."""
+        if not self.is_valid:
+            return
+        if self._pending:
+            data = self._pending + data
+        try:
+            text, used = codecs.utf_8_decode(data, "strict", False)
+        except UnicodeDecodeError as error:
+            self.is_valid = False
+            text = data[: error.start].decode()
+            used = len(data)
+        self._pending = data[used:] if used < len(data) else b""
+        if self._wanted > 0 and text:
+            self._kept.append(text if len(text) <= self._wanted else text[: self._wanted])
+            self._wanted -= len(self._kept[-1])
+            self.is_full = self._wanted == 0
+
+    def finish(self) -> None:
+        """Say that the text has ended; an unfinished character makes it invalid."""
+        if self._pending:
+            self.is_valid = False
+
+    def text(self) -> str:
+        """The characters kept; of an invalid text those before its first fault."""
+        return "".join(self._kept)

@@ -1,0 +1,704 @@
+"""WebSocket (RFC 6455), with permessage-deflate (RFC 7692), over HTTP/1.1 or an HTTP/2 stream (RFC 8441).
+
+A peer must fail the connection at every fault; a capture says so and goes on where it still knows where frames begin.
+Only reserved opcodes and bits, and control frames that cannot be, end it: after them nothing tells frames from noise.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from analyzer import limits
+from analyzer.codecs.payload import Payload
+from analyzer.codecs.permessage_deflate import Agreement, Inflater
+from analyzer.codecs.utf8 import TextReader
+from analyzer.codecs.websocket_frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    CONTROL_PAYLOAD,
+    FINAL_BIT,
+    LONGEST_HEADER,
+    OPCODE_BITS,
+    PING,
+    PONG,
+    RESERVED_BITS,
+    RSV1,
+    TEXT,
+    FrameHeader,
+    count_frames,
+    unmask,
+)
+from analyzer.errors import ProtocolError
+from analyzer.records import Rows
+from analyzer.schema import capture, conversation, record, time
+from analyzer.stream import DIRECTION_NAMES, EVERYTHING, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
+
+
+@mypyc_attr(native_class=False)
+@record(
+    "websocket_messages",
+    "WebSocket message or control frame",
+    message={
+        "message_index": "message_index",
+        "protocol": "'websocket'",
+        "direction": "direction",
+        "operation": "opcode",
+        "started_at": "started_at",
+        "ended_at": "ended_at",
+        "payload_bytes": "payload_bytes",
+        "text": "text",
+        "is_complete": "is_complete",
+        "first_packet": "first_packet",
+        "last_packet": "last_packet",
+    },
+)
+@dataclass(slots=True)
+class WebSocketMessageRecord:
+    """A message, or a control frame, of a WebSocket connection."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int, capture('the stream')]"
+    message_index: "Annotated[int, capture('number within the stream, both ways, from 0, in order of the first byte')]"
+    direction: "Annotated[str, conversation('to_server or to_client')]"
+    opcode: "Annotated[str | None, conversation('text, binary, close, ping or pong; NULL where its first frame is missing')]"
+    started_at: "Annotated[int | None, time('first byte')]"
+    ended_at: "Annotated[int | None, time('last byte; of those captured where it is not complete')]"
+    frame_count: "Annotated[int | None, conversation('frames')]"
+    wire_bytes: "Annotated[int | None, conversation('frame headers and payload as sent')]"
+    payload_bytes: "Annotated[int | None, conversation('payload, decompressed; NULL where it cannot be known')]"
+    is_compressed: "Annotated[bool | None, conversation('compressed with permessage-deflate')]"
+    text: "Annotated[str | None, conversation('text of a text message: its first 256 characters, whole (within a limit) with --content store; up to the first fault where it is not UTF-8')]"
+    payload_sha256: "Annotated[str | None, conversation('SHA-256 of the payload, decompressed, with --content hash or store')]"
+    close_code: "Annotated[int | None, conversation('status code of a close frame, NULL without one')]"
+    close_reason: "Annotated[str | None, conversation('reason of a close frame, NULL where it is not UTF-8')]"
+    is_complete: "Annotated[bool, capture('all its bytes were captured')]"
+    stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole')]"
+    first_packet: "Annotated[int | None, capture('frame number of the packet with its first byte')]"
+    last_packet: "Annotated[int | None, capture('frame number of the packet with its last byte')]"
+    payload: "Annotated[bytes | None, conversation('payload of a binary message, ping or pong with --content store, within a limit')]" = None
+
+
+OPCODE_NAMES: Final = (None, "text", "binary", None, None, None, None, None, "close", "ping", "pong")
+
+# Where a direction stands.
+_UNALIGNED: Final = 0  # its beginning was not captured; the bytes do not yet show where frames begin
+_HEADER: Final = 1  # at or in a frame's header
+_PAYLOAD: Final = 2  # in a frame's payload
+_CLOSED: Final = 3  # after its close frame
+_LOST: Final = 4  # it is not known where frames begin
+
+NOT_SENT_CODES: Final = (1004, 1005, 1006)  # reserved for use inside an endpoint (RFC 6455 section 7.4.1)
+NOT_TEXT: Final = "bytes that are not"
+
+
+class _Message:
+    """A message or control frame that is not complete yet."""
+
+    def __init__(self, index: i64, opcode: i64, timestamp: i64, packet: i64) -> None:
+        self.index = index
+        self.opcode = opcode
+        self.started_at = timestamp
+        self.ended_at = timestamp
+        self.first_packet = packet
+        self.last_packet = packet
+        self.frame_count: i64 = 0
+        self.wire_bytes: i64 = 0
+        self.payload_bytes: i64 = 0  # as sent
+        self.is_compressed = False
+        self.is_opaque = False  # its payload means what only an unknown extension or its missing beginning could say
+        self.is_holed = False  # bytes of it are missing
+        self.stalled_ns: i64 = 0
+        self.stall_index: i64 = -2  # the stall that made it wait last, and how long
+        self.stall_wait: i64 = 0
+        self.payload: Payload | None = None  # decoded; None where it is not wanted
+        self.not_text_at: i64 = -1  # when and where it was found not to be UTF-8
+        self.not_text_packet: i64 = -1
+        self.tapped: list[bytes] = []  # decoded, for the tap
+        self.tapped_bytes: i64 = 0
+
+    def touch(self, timestamp: i64, released: i64, packet: i64, stall_index: i64) -> None:
+        """Note that bytes of it came."""
+        self.ended_at = timestamp
+        self.last_packet = packet
+        wait = released - timestamp
+        if wait <= 0:
+            return
+        if stall_index != self.stall_index:
+            self.stall_index = stall_index
+            self.stall_wait = 0
+        if wait > self.stall_wait:
+            self.stalled_ns += wait - self.stall_wait
+            self.stall_wait = wait
+
+
+class _Held:
+    """Bytes held until they show where frames begin."""
+
+    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        self.data = data
+        self.timestamp = timestamp
+        self.released = released
+        self.packet = packet
+
+
+class _Side:
+    """One direction."""
+
+    def __init__(self, direction: i64, inflater: Inflater) -> None:
+        self.direction = direction
+        self.inflater = inflater
+        self.state: i64 = _HEADER
+        self.is_begun = False  # bytes came, or were missing
+        self.is_midway = False  # its beginning was not captured, and no message has begun since
+        self.has_closed = False  # it sent its close frame
+        self.waiting: list[_Held] = []  # while unaligned
+        self.header = b""  # the part of a header that has come
+        self.first: i64 = 0  # first octet of the current frame
+        self.remaining: i64 = 0  # payload of the current frame still to come
+        self.position: i64 = 0  # how much of it came
+        self.is_masked = False
+        self.key: i64 = 0
+        self.message: _Message | None = None  # the data message that is open
+        self.current: _Message | None = None  # that or a control frame: to which the current frame belongs
+
+
+class WebSocketDissector:
+    """Follows both directions of a WebSocket connection from after its handshake."""
+
+    name: ClassVar[str] = "websocket"
+    ports: ClassVar[tuple[int, ...]] = ()
+    transports: ClassVar[tuple[str, ...]] = ("tcp",)
+    records: ClassVar[tuple[type, ...]] = (WebSocketMessageRecord,)
+
+    def __init__(self, stream: Stream, facts: Facts) -> None:
+        """``facts`` may hold ``sec-websocket-extensions``, the field of the response; empty where it had none."""
+        self._stream = stream
+        content = stream.context.content
+        self._characters: i64 = limits.PREVIEW_CHARACTERS
+        if content in ("none", "store"):
+            self._characters = limits.TEXT_BYTES if content == "store" else 0
+        self._hashes = content in ("hash", "store")
+        self._stores = content == "store"
+        self._tapped = stream.scope.tap is not None
+        self._is_plain = not self._hashes and not self._tapped  # binary payloads are not wanted
+        agreement = Agreement(facts.get("sec-websocket-extensions"))
+        self._agreement: Agreement = agreement
+        self._may_deflate = agreement.has_deflate or not agreement.is_known
+        self._agreement_fault: str | None = agreement.fault
+        self._header = FrameHeader()
+        self._messages: i64 = 0
+        self._rows: Rows = []  # those of the call under way; kept for close where it raises
+        self._to_server = _Side(TO_SERVER, Inflater(agreement.client_window_bits, agreement.client_takeover, True))
+        self._to_client = _Side(1 - TO_SERVER, Inflater(agreement.server_window_bits, agreement.server_takeover, True))
+
+    @staticmethod
+    def probe(first: bytes, second: bytes) -> Match:
+        """Recognise a connection whose handshake was not seen: masked frames one way, unmasked ones the other."""
+        frames = count_frames(first, True)
+        others = count_frames(second, False)
+        if frames < 0 or others < 0:
+            return Match.NO
+        return Match.YES if frames >= limits.ALIGNING_FRAMES and others >= limits.ALIGNING_FRAMES else Match.MAYBE
+
+    # --- what Stream calls ---
+
+    def feed(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Take bytes in order."""
+        side = self._to_server if direction == TO_SERVER else self._to_client
+        if not side.is_begun:
+            side.is_begun = True
+            if self._agreement_fault is not None:
+                self._fault(
+                    side, timestamp, packet, "a parameter of permessage-deflate", self._agreement_fault, "RFC 7692 section 7.1"
+                )
+                self._agreement_fault = None
+        if side.state == _UNALIGNED:
+            self._align(side, data, timestamp, released, packet)
+        else:
+            self._take(side, data, timestamp, released, packet)
+        return self._flush()
+
+    def skipped(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
+        """Count bytes of a payload that nobody wanted."""
+        side = self._to_server if direction == TO_SERVER else self._to_client
+        current = side.current
+        if side.state == _PAYLOAD and current is not None:
+            current.touch(timestamp, released, packet, self._stream.scope.stall_index)
+            self._count_payload(side, current, length)
+            current.payload_bytes += length
+            if side.remaining == 0:
+                self._end_frame(side, current)
+        return self._flush()
+
+    def gap(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
+        """Go on where the hole lies inside one payload; else it is no longer known where frames begin."""
+        side = self._to_server if direction == TO_SERVER else self._to_client
+        if not side.is_begun or side.state == _UNALIGNED:
+            side.is_begun = True
+            side.is_midway = True
+            side.state = _UNALIGNED
+            side.waiting = []
+            side.inflater.lose()
+            return []
+        current = side.current
+        if side.state == _PAYLOAD and current is not None and length is not None and length <= side.remaining:
+            current.is_holed = True
+            if current.is_compressed:
+                side.inflater.lose()
+            self._count_payload(side, current, length)
+            current.payload_bytes += length
+            if side.remaining == 0:
+                self._end_frame(side, current)
+        elif side.state in (_HEADER, _PAYLOAD):
+            found = "missing bytes" if length is None else f"{length} missing bytes"
+            self._lose(side, timestamp, packet, found)
+        return self._flush()
+
+    def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
+        """Hand out what is left unfinished."""
+        side = self._to_server if direction == TO_SERVER else self._to_client
+        if side.state == _UNALIGNED and side.waiting:
+            self._lose(
+                side, timestamp, packet, f"the end of the stream after {sum(len(held.data) for held in side.waiting)} bytes"
+            )
+        elif side.state in (_HEADER, _PAYLOAD):
+            self._cut(side, reason is CloseReason.FIN)
+        side.state = _LOST
+        return self._flush()
+
+    def tick(self, now: i64) -> Rows:
+        """Nothing: a message is known when it ends."""
+        return []
+
+    def _flush(self) -> Rows:
+        rows = self._rows
+        self._rows = []
+        return rows
+
+    # --- frames ---
+
+    def _take(self, side: _Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        """Take the frames, or parts of them, in ``data``."""
+        at: i64 = 0
+        end: i64 = len(data)
+        header = self._header
+        while at < end:
+            if side.state == _HEADER:
+                if not side.header and released == timestamp:
+                    size = header.read(data, at, end)
+                    if size > 0 and header.payload_length <= end - at - size and self._is_ordinary(side):
+                        stop = at + size + header.payload_length
+                        self._take_whole(side, data, at + size, stop, stop - at, timestamp, packet)
+                        at = stop
+                        continue
+                at = self._take_header(side, data, at, end, timestamp, released, packet)
+            elif side.state == _PAYLOAD:
+                at = self._take_payload(side, data, at, end, timestamp, released, packet)
+            else:
+                if side.state == _CLOSED:
+                    self._fault(side, timestamp, packet, "nothing after the close frame", "more bytes", "RFC 6455 section 5.5.1")
+                    side.state = _LOST
+                self._stream.decline(side.direction, EVERYTHING)
+                return
+        current = side.current
+        if side.state == _PAYLOAD and current is not None and current.payload is None:
+            self._stream.decline(side.direction, side.remaining)
+
+    def _is_ordinary(self, side: _Side) -> bool:
+        """Whether the header just read is of a message in one frame, or a ping or pong, without a fault or anything to decode."""
+        header = self._header
+        opcode = header.first & OPCODE_BITS
+        if header.first & (FINAL_BIT | RESERVED_BITS) != FINAL_BIT or not header.is_minimal or header.payload_length < 0:
+            return False
+        if header.is_masked != (side.direction == TO_SERVER) or not self._is_plain:
+            return False
+        if TEXT <= opcode <= BINARY:
+            return side.message is None
+        return PING <= opcode <= PONG and header.payload_length <= CONTROL_PAYLOAD
+
+    def _take_whole(self, side: _Side, data: bytes, start: i64, end: i64, wire_bytes: i64, timestamp: i64, packet: i64) -> None:
+        """Take an ordinary frame whose payload is ``data[start:end]``: most of all traffic, and nothing of it has to be kept."""
+        header = self._header
+        opcode = header.first & OPCODE_BITS
+        text: str | None = None
+        if opcode == TEXT:
+            payload = unmask(data, start, end, header.key, 0) if header.is_masked else data[start:end]
+            try:
+                text = payload.decode()
+            except UnicodeDecodeError as error:
+                text = payload[: error.start].decode()
+                self._fault(side, timestamp, packet, "text in UTF-8", NOT_TEXT, "RFC 6455 section 8.1")
+            if self._characters == 0:
+                text = None
+            elif len(text) > self._characters:
+                text = text[: self._characters]
+        if opcode < CLOSE:
+            side.is_midway = False
+        index = self._number(side)
+        self._rows.append(
+            WebSocketMessageRecord(
+                self._stream.connection_id,
+                self._stream.stream_index,
+                index,
+                DIRECTION_NAMES[side.direction],
+                OPCODE_NAMES[opcode],
+                timestamp,
+                timestamp,
+                1,
+                wire_bytes,
+                end - start,
+                False,
+                text,
+                None,
+                None,
+                None,
+                True,
+                0,
+                packet,
+                packet,
+            )
+        )
+
+    def _take_header(self, side: _Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
+        """Take a frame's header, or the part that is there; returns where to go on."""
+        known: i64 = len(side.header)
+        if known == 0:
+            self._begin_frame(side, data[at], timestamp, packet)
+        current = side.current
+        assert current is not None
+        current.touch(timestamp, released, packet, self._stream.scope.stall_index)
+        upto = at + LONGEST_HEADER - known
+        if upto > end:
+            upto = end
+        held = side.header + data[at:upto]
+        header = self._header
+        size = header.read(held, 0, len(held))
+        if size == 0:
+            side.header = held
+            return upto
+        side.header = b""
+        self._check_header(side, timestamp, packet)
+        current.frame_count += 1
+        current.wire_bytes += size
+        side.remaining = header.payload_length
+        side.position = 0
+        side.is_masked = header.is_masked
+        side.key = header.key
+        side.state = _PAYLOAD
+        if side.remaining == 0:
+            self._end_frame(side, current)
+        return at + size - known
+
+    def _begin_frame(self, side: _Side, first: i64, timestamp: i64, packet: i64) -> None:
+        """Judge a frame's first octet and find or open the message it belongs to (RFC 6455 sections 5.2 and 5.4)."""
+        opcode = first & OPCODE_BITS
+        reserved = first & RESERVED_BITS
+        if opcode > PONG or BINARY < opcode < CLOSE:
+            raise ProtocolError("an opcode that is defined", f"{opcode:#x}", "RFC 6455 section 5.2")
+        if reserved and not self._agreement.has_others and (reserved != RSV1 or not self._may_deflate):
+            raise ProtocolError("reserved bits 0 unless an extension uses them", f"{reserved >> 4:03b}", "RFC 6455 section 5.2")
+        is_deflated = reserved == RSV1 and self._may_deflate
+        if is_deflated and opcode not in (TEXT, BINARY) and not self._agreement.has_others:
+            raise ProtocolError("RSV1 only in the first frame of a message", f"opcode {opcode:#x} with it", "RFC 7692 section 6")
+        if opcode >= CLOSE and not first & FINAL_BIT:
+            raise ProtocolError("a control frame in one piece", f"a fragment, opcode {opcode:#x}", "RFC 6455 section 5.5")
+        side.first = first
+        message = side.message
+        if opcode == CONTINUATION and message is not None:
+            side.current = message
+            return
+        if opcode == CONTINUATION and not side.is_midway:
+            self._fault(
+                side,
+                timestamp,
+                packet,
+                "a message's first frame before its others",
+                "a continuation frame",
+                "RFC 6455 section 5.4",
+            )
+        elif opcode < CLOSE and message is not None:
+            self._fault(
+                side, timestamp, packet, "the rest of the message before another", f"opcode {opcode:#x}", "RFC 6455 section 5.4"
+            )
+            self._cut(side, True)
+        opened = _Message(self._number(side), opcode, timestamp, packet)
+        opened.is_opaque = opcode == CONTINUATION or (reserved != 0 and not is_deflated)
+        opened.is_compressed = is_deflated and not opened.is_opaque
+        side.current = opened
+        if opcode < CLOSE:
+            side.message = opened
+            side.is_midway = False
+        if opened.is_compressed:
+            side.inflater.begin()
+        if not opened.is_opaque and (opcode != BINARY or opened.is_compressed or not self._is_plain):
+            reader = TextReader(self._characters) if opcode == TEXT else None
+            keep: i64 = limits.TEXT_BYTES if opcode == CLOSE or (self._stores and opcode != TEXT) else 0
+            opened.payload = Payload(reader, self._hashes, keep)
+
+    def _check_header(self, side: _Side, timestamp: i64, packet: i64) -> None:
+        """Judge the rest of a header (RFC 6455 sections 5.1, 5.2 and 5.5)."""
+        header = self._header
+        length = header.payload_length
+        if length < 0:
+            raise ProtocolError("a payload length below 2^63", "its most significant bit set", "RFC 6455 section 5.2")
+        if header.first & OPCODE_BITS >= CLOSE and length > CONTROL_PAYLOAD:
+            raise ProtocolError(f"at most {CONTROL_PAYLOAD} bytes in a control frame", f"{length}", "RFC 6455 section 5.5")
+        if header.is_masked != (side.direction == TO_SERVER):
+            required = "masked frames towards the server" if side.direction == TO_SERVER else "unmasked frames towards the client"
+            self._fault(side, timestamp, packet, required, "masked" if header.is_masked else "unmasked", "RFC 6455 section 5.1")
+        if not header.is_minimal:
+            self._fault(
+                side,
+                timestamp,
+                packet,
+                "the shortest encoding of a payload length",
+                f"a longer one of {length}",
+                "RFC 6455 section 5.2",
+            )
+
+    def _take_payload(self, side: _Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
+        """Take payload of the current frame; returns where to go on."""
+        current = side.current
+        assert current is not None
+        stop = at + side.remaining
+        if stop > end:
+            stop = end
+        current.touch(timestamp, released, packet, self._stream.scope.stall_index)
+        position = side.position
+        self._count_payload(side, current, stop - at)
+        if current.payload is not None and not current.is_holed:
+            piece = unmask(data, at, stop, side.key, position) if side.is_masked else data[at:stop]
+            if current.is_compressed:
+                self._inflate(side, current, piece, side.remaining == 0 and side.first & FINAL_BIT != 0)
+            else:
+                self._write(side.direction, current, piece)
+        if side.remaining == 0:
+            self._end_frame(side, current)
+        return stop
+
+    def _count_payload(self, side: _Side, message: _Message, length: i64) -> None:
+        side.remaining -= length
+        side.position += length
+        message.wire_bytes += length
+        message.payload_bytes += length
+
+    def _inflate(self, side: _Side, message: _Message, data: bytes, is_last: bool) -> None:
+        """Decompress payload; where that fails the message is not known (RFC 7692 section 7.2.2)."""
+        inflater = side.inflater
+        failed = inflater.fault
+        if failed is not None:
+            return
+        is_certain = inflater.is_certain
+        inflater.write(data, is_last)
+        while output := inflater.read():
+            self._write(side.direction, message, output)
+        if inflater.fault is None:
+            return
+        if inflater.is_limit:
+            self._rows += self._stream.anomaly(
+                "limit",
+                side.direction,
+                message.ended_at,
+                message.last_packet,
+                "a message that inflates within limits",
+                inflater.fault,
+            )
+        elif is_certain:
+            self._fault(
+                side, message.ended_at, message.last_packet, "a message that inflates", inflater.fault, "RFC 7692 section 7.2.2"
+            )
+
+    def _write(self, direction: i64, message: _Message, data: bytes) -> None:
+        """Take decoded payload."""
+        payload = message.payload
+        assert payload is not None
+        payload.write(data)
+        text = payload.text
+        if text is not None and not text.is_valid and message.not_text_at < 0:
+            message.not_text_at = message.ended_at
+            message.not_text_packet = message.last_packet
+        if self._tapped and message.opcode < CLOSE:
+            message.tapped.append(data)
+            message.tapped_bytes += len(data)
+            if message.tapped_bytes >= limits.TAPPED_MESSAGE_BYTES:
+                self._pass_on(message, direction)
+
+    def _end_frame(self, side: _Side, current: _Message) -> None:
+        """Go on to the next frame; hand out the message when this was its last."""
+        side.state = _HEADER
+        side.current = None
+        if not side.first & FINAL_BIT:
+            return
+        if current is side.message:
+            side.message = None
+        if current.is_compressed:
+            if side.position == 0 and not current.is_holed:
+                self._inflate(side, current, b"", True)
+            side.inflater.end()
+        self._check_text(side, current)
+        self._emit(side, current, not current.is_holed, True)
+        if current.opcode == CLOSE:
+            side.state = _CLOSED
+            side.has_closed = True
+            if self._to_server.has_closed and self._to_client.has_closed:
+                self._stream.end_reason = "complete"
+
+    # --- messages ---
+
+    def _number(self, side: _Side) -> i64:
+        """The index of a message that begins."""
+        index = self._messages
+        self._messages += 1
+        if side.direction == TO_SERVER:
+            self._stream.messages_to_server += 1
+        else:
+            self._stream.messages_to_client += 1
+        return index
+
+    def _check_text(self, side: _Side, message: _Message) -> None:
+        """Report a text message that is not UTF-8 (RFC 6455 section 8.1)."""
+        payload = message.payload
+        if payload is None or payload.text is None or not self._is_decoded(side, message):
+            return
+        payload.text.finish()
+        if payload.text.is_valid:
+            return
+        if message.not_text_at < 0:
+            message.not_text_at = message.ended_at
+            message.not_text_packet = message.last_packet
+        self._fault(side, message.not_text_at, message.not_text_packet, "text in UTF-8", NOT_TEXT, "RFC 6455 section 8.1")
+
+    def _is_decoded(self, side: _Side, message: _Message) -> bool:
+        """Whether all payload that came is known as the sender meant it."""
+        return not (message.is_holed or message.is_opaque or (message.is_compressed and side.inflater.fault is not None))
+
+    def _emit(self, side: _Side, message: _Message, is_whole: bool, is_measured: bool) -> None:
+        """Hand out a message's row. ``is_measured``: as long as it ever got, though bytes may be missing."""
+        payload = message.payload
+        is_decoded = is_measured and self._is_decoded(side, message) and (is_whole or not message.is_compressed)
+        row = WebSocketMessageRecord(
+            self._stream.connection_id,
+            self._stream.stream_index,
+            message.index,
+            DIRECTION_NAMES[side.direction],
+            OPCODE_NAMES[message.opcode],
+            message.started_at,
+            message.ended_at,
+            message.frame_count if is_measured and message.opcode != CONTINUATION else None,
+            message.wire_bytes if is_measured and message.opcode != CONTINUATION else None,
+            None,
+            None if message.opcode == CONTINUATION else message.is_compressed,
+            None,
+            None,
+            None,
+            None,
+            is_whole and message.opcode != CONTINUATION,
+            message.stalled_ns,
+            message.first_packet,
+            message.last_packet,
+        )
+        if is_measured and not message.is_opaque and not message.is_compressed:
+            row.payload_bytes = message.payload_bytes
+        if payload is not None:
+            if is_decoded and message.is_compressed:
+                row.payload_bytes = payload.size
+            reader = payload.text
+            if reader is not None and self._characters > 0 and (is_decoded or (reader.is_full and not message.is_compressed)):
+                row.text = self._within_limit(reader.text())
+            if is_decoded and is_whole:
+                row.payload_sha256 = payload.sha256()
+                if message.opcode == CLOSE:
+                    self._read_close(side, message, payload.kept(), row)
+                elif self._stores and message.opcode != TEXT:
+                    row.payload = payload.kept()
+        self._pass_on(message, side.direction)
+        self._rows.append(row)
+
+    def _within_limit(self, text: str) -> str:
+        """Text of at most ``limits.TEXT_BYTES``; it has no more characters than that."""
+        if not self._stores or text.isascii():
+            return text
+        return text.encode()[: limits.TEXT_BYTES].decode("utf-8", "ignore")
+
+    def _read_close(self, side: _Side, message: _Message, payload: bytes, row: WebSocketMessageRecord) -> None:
+        """Read the status code and reason of a close frame (RFC 6455 sections 5.5.1 and 7.4)."""
+        if not payload:
+            return
+        if len(payload) == 1:
+            self._fault(
+                side, message.ended_at, message.last_packet, "a status code of 2 bytes", "1 byte", "RFC 6455 section 5.5.1"
+            )
+            return
+        code = int.from_bytes(payload[:2], "big")
+        row.close_code = code
+        if not (3000 <= code < 5000 or (1000 <= code < 1015 and code not in NOT_SENT_CODES)):
+            self._fault(
+                side, message.ended_at, message.last_packet, "a status code that may be sent", f"{code}", "RFC 6455 section 7.4"
+            )
+        try:
+            row.close_reason = payload[2:].decode()
+        except UnicodeDecodeError:
+            self._fault(
+                side, message.ended_at, message.last_packet, "a close reason in UTF-8", NOT_TEXT, "RFC 6455 section 5.5.1"
+            )
+
+    def _pass_on(self, message: _Message, direction: i64) -> None:
+        """Give the tap what was decoded."""
+        tap = self._stream.scope.tap
+        if tap is not None and message.tapped:
+            tap.write(self._stream.stream_index, direction, message.started_at, "message", b"".join(message.tapped))
+            message.tapped = []
+            message.tapped_bytes = 0
+
+    def _cut(self, side: _Side, is_measured: bool) -> None:
+        """Hand out what is open, since nothing more of it will come."""
+        message = side.message
+        current = side.current
+        side.message = None
+        side.current = None
+        if current is not None:
+            current.wire_bytes += len(side.header)
+        if message is not None:
+            self._emit(side, message, False, is_measured)
+        if current is not None and current is not message:
+            self._emit(side, current, False, is_measured)
+        side.header = b""
+
+    # --- faults, and finding frames ---
+
+    def _fault(self, side: _Side, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
+        """Report what peers must fail the connection for and a capture can go on after."""
+        self._rows += self._stream.anomaly("protocol_error", side.direction, timestamp, packet, required, found, section)
+
+    def _lose(self, side: _Side, timestamp: i64, packet: i64, found: str) -> None:
+        """Give a direction up: it is not known where its frames begin."""
+        self._cut(side, False)
+        side.state = _LOST
+        side.waiting = []
+        self._rows += self._stream.anomaly(
+            "framing_lost", side.direction, timestamp, packet, "to know where a frame begins", found
+        )
+        self._stream.decline(side.direction, EVERYTHING)
+
+    def _align(self, side: _Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        """Hold the first bytes of a direction whose beginning is missing until they show that a frame begins there."""
+        waiting = side.waiting
+        last = waiting[-1] if waiting else None
+        if last is not None and last.packet == packet and last.timestamp == timestamp and last.released == released:
+            last.data += data
+        else:
+            waiting.append(_Held(data, timestamp, released, packet))
+        held = b"".join([piece.data for piece in waiting])
+        frames = count_frames(held, side.direction == TO_SERVER)
+        if frames >= limits.ALIGNING_FRAMES:
+            side.state = _HEADER
+            side.waiting = []
+            for piece in waiting:
+                self._take(side, piece.data, piece.timestamp, piece.released, piece.packet)
+        elif frames < 0 or len(held) >= limits.PROBE_BYTES or len(waiting) >= limits.PROBE_HELD_EVENTS:
+            self._lose(side, timestamp, packet, "bytes that are no frames after a beginning that is missing")
+
+
+DISSECTORS: Final[list[type[Dissector]]] = [WebSocketDissector]
