@@ -76,6 +76,7 @@ def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[in
         record = reader.record()
         record.not_decoded_packets = not_decoded.get(reader.capture_index, 0)
         rows.append(record)
+        rows += reader.anomalies
         if reader.truncation is not None:
             rows.append(
                 AnomalyRecord(
