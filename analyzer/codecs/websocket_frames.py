@@ -5,6 +5,8 @@ from typing import Final
 from librt.strings import BytesWriter, read_i64_be, read_i64_le, write_i64_le
 from mypy_extensions import i64
 
+from analyzer.errors import ProtocolError
+
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1
 BINARY: Final = 0x2
@@ -73,6 +75,33 @@ class FrameHeader:
         self.payload_length = length
         self.is_minimal = is_minimal
         return size
+
+
+def check_first_octet(first: i64, has_rsv1: bool, has_others: bool) -> None:
+    """Raise ProtocolError where no frame may begin with the octet ``first`` (RFC 6455 sections 5.2 and 5.5).
+
+    ``has_rsv1``: an extension uses RSV1 as RFC 7692 does; ``has_others``: unknown ones may use any reserved bit.
+    """
+    opcode = first & OPCODE_BITS
+    reserved = first & RESERVED_BITS
+    if opcode > PONG or BINARY < opcode < CLOSE:
+        raise ProtocolError("an opcode that is defined", f"{opcode:#x}", "RFC 6455 section 5.2")
+    if opcode >= CLOSE and not first & FINAL_BIT:
+        raise ProtocolError("a control frame in one piece", f"a fragment, opcode {opcode:#x}", "RFC 6455 section 5.5")
+    if reserved and not has_others:
+        if reserved != RSV1 or not has_rsv1:
+            raise ProtocolError("reserved bits 0 unless an extension uses them", f"{reserved >> 4:03b}", "RFC 6455 section 5.2")
+        if opcode not in (TEXT, BINARY):
+            raise ProtocolError("RSV1 only in the first frame of a message", f"opcode {opcode:#x} with it", "RFC 7692 section 6")
+
+
+def check_length(header: FrameHeader) -> None:
+    """Raise ProtocolError where a frame cannot be as long as ``header`` says (RFC 6455 sections 5.2 and 5.5)."""
+    length = header.payload_length
+    if length < 0:
+        raise ProtocolError("a payload length below 2^63", "its most significant bit set", "RFC 6455 section 5.2")
+    if header.first & OPCODE_BITS >= CLOSE and length > CONTROL_PAYLOAD:
+        raise ProtocolError(f"at most {CONTROL_PAYLOAD} bytes in a control frame", f"{length}", "RFC 6455 section 5.5")
 
 
 def unmask(data: bytes, start: i64, end: i64, key: i64, position: i64) -> bytes:

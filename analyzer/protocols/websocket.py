@@ -27,10 +27,23 @@ from analyzer.codecs.websocket_frames import (
     RSV1,
     TEXT,
     FrameHeader,
+    check_first_octet,
+    check_length,
     count_frames,
     unmask,
 )
-from analyzer.errors import ProtocolError
+from analyzer.codecs.websocket_messages import (
+    CLOSED,
+    IN_HEADER,
+    IN_PAYLOAD,
+    LOST,
+    NOT_TEXT,
+    UNALIGNED,
+    CloseStatus,
+    HeldBytes,
+    OpenMessage,
+    Side,
+)
 from analyzer.records import Rows
 from analyzer.schema import capture, conversation, record, time
 from analyzer.stream import DIRECTION_NAMES, EVERYTHING, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
@@ -82,87 +95,6 @@ class WebSocketMessageRecord:
 
 OPCODE_NAMES: Final = (None, "text", "binary", None, None, None, None, None, "close", "ping", "pong")
 
-# Where a direction stands.
-_UNALIGNED: Final = 0  # its beginning was not captured; the bytes do not yet show where frames begin
-_HEADER: Final = 1  # at or in a frame's header
-_PAYLOAD: Final = 2  # in a frame's payload
-_CLOSED: Final = 3  # after its close frame
-_LOST: Final = 4  # it is not known where frames begin
-
-NOT_SENT_CODES: Final = (1004, 1005, 1006)  # reserved for use inside an endpoint (RFC 6455 section 7.4.1)
-NOT_TEXT: Final = "bytes that are not"
-
-
-class _Message:
-    """A message or control frame that is not complete yet."""
-
-    def __init__(self, index: i64, opcode: i64, timestamp: i64, packet: i64) -> None:
-        self.index = index
-        self.opcode = opcode
-        self.started_at = timestamp
-        self.ended_at = timestamp
-        self.first_packet = packet
-        self.last_packet = packet
-        self.frame_count: i64 = 0
-        self.wire_bytes: i64 = 0
-        self.payload_bytes: i64 = 0  # as sent
-        self.is_compressed = False
-        self.is_opaque = False  # its payload means what only an unknown extension or its missing beginning could say
-        self.is_holed = False  # bytes of it are missing
-        self.stalled_ns: i64 = 0
-        self.stall_index: i64 = -2  # the stall that made it wait last, and how long
-        self.stall_wait: i64 = 0
-        self.payload: Payload | None = None  # decoded; None where it is not wanted
-        self.not_text_at: i64 = -1  # when and where it was found not to be UTF-8
-        self.not_text_packet: i64 = -1
-        self.tapped: list[bytes] = []  # decoded, for the tap
-        self.tapped_bytes: i64 = 0
-
-    def touch(self, timestamp: i64, released: i64, packet: i64, stall_index: i64) -> None:
-        """Note that bytes of it came."""
-        self.ended_at = timestamp
-        self.last_packet = packet
-        wait = released - timestamp
-        if wait <= 0:
-            return
-        if stall_index != self.stall_index:
-            self.stall_index = stall_index
-            self.stall_wait = 0
-        if wait > self.stall_wait:
-            self.stalled_ns += wait - self.stall_wait
-            self.stall_wait = wait
-
-
-class _Held:
-    """Bytes held until they show where frames begin."""
-
-    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
-        self.data = data
-        self.timestamp = timestamp
-        self.released = released
-        self.packet = packet
-
-
-class _Side:
-    """One direction."""
-
-    def __init__(self, direction: i64, inflater: Inflater) -> None:
-        self.direction = direction
-        self.inflater = inflater
-        self.state: i64 = _HEADER
-        self.is_begun = False  # bytes came, or were missing
-        self.is_midway = False  # its beginning was not captured, and no message has begun since
-        self.has_closed = False  # it sent its close frame
-        self.waiting: list[_Held] = []  # while unaligned
-        self.header = b""  # the part of a header that has come
-        self.first: i64 = 0  # first octet of the current frame
-        self.remaining: i64 = 0  # payload of the current frame still to come
-        self.position: i64 = 0  # how much of it came
-        self.is_masked = False
-        self.key: i64 = 0
-        self.message: _Message | None = None  # the data message that is open
-        self.current: _Message | None = None  # that or a control frame: to which the current frame belongs
-
 
 class WebSocketDissector:
     """Follows both directions of a WebSocket connection from after its handshake."""
@@ -190,8 +122,8 @@ class WebSocketDissector:
         self._header = FrameHeader()
         self._messages: i64 = 0
         self._rows: Rows = []  # those of the call under way; kept for close where it raises
-        self._to_server = _Side(TO_SERVER, Inflater(agreement.client_window_bits, agreement.client_takeover, True))
-        self._to_client = _Side(1 - TO_SERVER, Inflater(agreement.server_window_bits, agreement.server_takeover, True))
+        self._to_server = Side(TO_SERVER, Inflater(agreement.client_window_bits, agreement.client_takeover, True))
+        self._to_client = Side(1 - TO_SERVER, Inflater(agreement.server_window_bits, agreement.server_takeover, True))
 
     @staticmethod
     def probe(first: bytes, second: bytes) -> Match:
@@ -214,7 +146,7 @@ class WebSocketDissector:
                     side, timestamp, packet, "a parameter of permessage-deflate", self._agreement_fault, "RFC 7692 section 7.1"
                 )
                 self._agreement_fault = None
-        if side.state == _UNALIGNED:
+        if side.state == UNALIGNED:
             self._align(side, data, timestamp, released, packet)
         else:
             self._take(side, data, timestamp, released, packet)
@@ -224,9 +156,9 @@ class WebSocketDissector:
         """Count bytes of a payload that nobody wanted."""
         side = self._to_server if direction == TO_SERVER else self._to_client
         current = side.current
-        if side.state == _PAYLOAD and current is not None:
+        if side.state == IN_PAYLOAD and current is not None:
             current.touch(timestamp, released, packet, self._stream.scope.stall_index)
-            self._count_payload(side, current, length)
+            side.count_payload(current, length)
             current.payload_bytes += length
             if side.remaining == 0:
                 self._end_frame(side, current)
@@ -235,23 +167,23 @@ class WebSocketDissector:
     def gap(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
         """Go on where the hole lies inside one payload; else it is no longer known where frames begin."""
         side = self._to_server if direction == TO_SERVER else self._to_client
-        if not side.is_begun or side.state == _UNALIGNED:
+        if not side.is_begun or side.state == UNALIGNED:
             side.is_begun = True
             side.is_midway = True
-            side.state = _UNALIGNED
+            side.state = UNALIGNED
             side.waiting = []
             side.inflater.lose()
             return []
         current = side.current
-        if side.state == _PAYLOAD and current is not None and length is not None and length <= side.remaining:
+        if side.state == IN_PAYLOAD and current is not None and length is not None and length <= side.remaining:
             current.is_holed = True
             if current.is_compressed:
                 side.inflater.lose()
-            self._count_payload(side, current, length)
+            side.count_payload(current, length)
             current.payload_bytes += length
             if side.remaining == 0:
                 self._end_frame(side, current)
-        elif side.state in (_HEADER, _PAYLOAD):
+        elif side.state in (IN_HEADER, IN_PAYLOAD):
             found = "missing bytes" if length is None else f"{length} missing bytes"
             self._lose(side, timestamp, packet, found)
         return self._flush()
@@ -259,13 +191,13 @@ class WebSocketDissector:
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
         """Hand out what is left unfinished."""
         side = self._to_server if direction == TO_SERVER else self._to_client
-        if side.state == _UNALIGNED and side.waiting:
+        if side.state == UNALIGNED and side.waiting:
             self._lose(
                 side, timestamp, packet, f"the end of the stream after {sum(len(held.data) for held in side.waiting)} bytes"
             )
-        elif side.state in (_HEADER, _PAYLOAD):
+        elif side.state in (IN_HEADER, IN_PAYLOAD):
             self._cut(side, reason is CloseReason.FIN)
-        side.state = _LOST
+        side.state = LOST
         return self._flush()
 
     def tick(self, now: i64) -> Rows:
@@ -279,13 +211,13 @@ class WebSocketDissector:
 
     # --- frames ---
 
-    def _take(self, side: _Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+    def _take(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Take the frames, or parts of them, in ``data``."""
         at: i64 = 0
         end: i64 = len(data)
         header = self._header
         while at < end:
-            if side.state == _HEADER:
+            if side.state == IN_HEADER:
                 if not side.header and released == timestamp:
                     size = header.read(data, at, end)
                     if size > 0 and header.payload_length <= end - at - size and self._is_ordinary(side):
@@ -294,19 +226,19 @@ class WebSocketDissector:
                         at = stop
                         continue
                 at = self._take_header(side, data, at, end, timestamp, released, packet)
-            elif side.state == _PAYLOAD:
+            elif side.state == IN_PAYLOAD:
                 at = self._take_payload(side, data, at, end, timestamp, released, packet)
             else:
-                if side.state == _CLOSED:
+                if side.state == CLOSED:
                     self._fault(side, timestamp, packet, "nothing after the close frame", "more bytes", "RFC 6455 section 5.5.1")
-                    side.state = _LOST
+                    side.state = LOST
                 self._stream.decline(side.direction, EVERYTHING)
                 return
         current = side.current
-        if side.state == _PAYLOAD and current is not None and current.payload is None:
+        if side.state == IN_PAYLOAD and current is not None and current.payload is None:
             self._stream.decline(side.direction, side.remaining)
 
-    def _is_ordinary(self, side: _Side) -> bool:
+    def _is_ordinary(self, side: Side) -> bool:
         """Whether the header just read is of a message in one frame, or a ping or pong, without a fault or anything to decode."""
         header = self._header
         opcode = header.first & OPCODE_BITS
@@ -318,7 +250,7 @@ class WebSocketDissector:
             return side.message is None
         return PING <= opcode <= PONG and header.payload_length <= CONTROL_PAYLOAD
 
-    def _take_whole(self, side: _Side, data: bytes, start: i64, end: i64, wire_bytes: i64, timestamp: i64, packet: i64) -> None:
+    def _take_whole(self, side: Side, data: bytes, start: i64, end: i64, wire_bytes: i64, timestamp: i64, packet: i64) -> None:
         """Take an ordinary frame whose payload is ``data[start:end]``: most of all traffic, and nothing of it has to be kept."""
         header = self._header
         opcode = header.first & OPCODE_BITS
@@ -361,7 +293,7 @@ class WebSocketDissector:
             )
         )
 
-    def _take_header(self, side: _Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
+    def _take_header(self, side: Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
         """Take a frame's header, or the part that is there; returns where to go on."""
         known: i64 = len(side.header)
         if known == 0:
@@ -386,24 +318,18 @@ class WebSocketDissector:
         side.position = 0
         side.is_masked = header.is_masked
         side.key = header.key
-        side.state = _PAYLOAD
+        side.state = IN_PAYLOAD
         if side.remaining == 0:
             self._end_frame(side, current)
         return at + size - known
 
-    def _begin_frame(self, side: _Side, first: i64, timestamp: i64, packet: i64) -> None:
+    def _begin_frame(self, side: Side, first: i64, timestamp: i64, packet: i64) -> None:
         """Judge a frame's first octet and find or open the message it belongs to (RFC 6455 sections 5.2 and 5.4)."""
+        agreement = self._agreement
+        check_first_octet(first, self._may_deflate, agreement.has_others)
         opcode = first & OPCODE_BITS
         reserved = first & RESERVED_BITS
-        if opcode > PONG or BINARY < opcode < CLOSE:
-            raise ProtocolError("an opcode that is defined", f"{opcode:#x}", "RFC 6455 section 5.2")
-        if reserved and not self._agreement.has_others and (reserved != RSV1 or not self._may_deflate):
-            raise ProtocolError("reserved bits 0 unless an extension uses them", f"{reserved >> 4:03b}", "RFC 6455 section 5.2")
         is_deflated = reserved == RSV1 and self._may_deflate
-        if is_deflated and opcode not in (TEXT, BINARY) and not self._agreement.has_others:
-            raise ProtocolError("RSV1 only in the first frame of a message", f"opcode {opcode:#x} with it", "RFC 7692 section 6")
-        if opcode >= CLOSE and not first & FINAL_BIT:
-            raise ProtocolError("a control frame in one piece", f"a fragment, opcode {opcode:#x}", "RFC 6455 section 5.5")
         side.first = first
         message = side.message
         if opcode == CONTINUATION and message is not None:
@@ -423,7 +349,7 @@ class WebSocketDissector:
                 side, timestamp, packet, "the rest of the message before another", f"opcode {opcode:#x}", "RFC 6455 section 5.4"
             )
             self._cut(side, True)
-        opened = _Message(self._number(side), opcode, timestamp, packet)
+        opened = OpenMessage(self._number(side), opcode, timestamp, packet)
         opened.is_opaque = opcode == CONTINUATION or (reserved != 0 and not is_deflated)
         opened.is_compressed = is_deflated and not opened.is_opaque
         side.current = opened
@@ -437,14 +363,10 @@ class WebSocketDissector:
             keep: i64 = limits.TEXT_BYTES if opcode == CLOSE or (self._stores and opcode != TEXT) else 0
             opened.payload = Payload(reader, self._hashes, keep)
 
-    def _check_header(self, side: _Side, timestamp: i64, packet: i64) -> None:
+    def _check_header(self, side: Side, timestamp: i64, packet: i64) -> None:
         """Judge the rest of a header (RFC 6455 sections 5.1, 5.2 and 5.5)."""
         header = self._header
-        length = header.payload_length
-        if length < 0:
-            raise ProtocolError("a payload length below 2^63", "its most significant bit set", "RFC 6455 section 5.2")
-        if header.first & OPCODE_BITS >= CLOSE and length > CONTROL_PAYLOAD:
-            raise ProtocolError(f"at most {CONTROL_PAYLOAD} bytes in a control frame", f"{length}", "RFC 6455 section 5.5")
+        check_length(header)
         if header.is_masked != (side.direction == TO_SERVER):
             required = "masked frames towards the server" if side.direction == TO_SERVER else "unmasked frames towards the client"
             self._fault(side, timestamp, packet, required, "masked" if header.is_masked else "unmasked", "RFC 6455 section 5.1")
@@ -454,11 +376,11 @@ class WebSocketDissector:
                 timestamp,
                 packet,
                 "the shortest encoding of a payload length",
-                f"a longer one of {length}",
+                f"a longer one of {header.payload_length}",
                 "RFC 6455 section 5.2",
             )
 
-    def _take_payload(self, side: _Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
+    def _take_payload(self, side: Side, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
         """Take payload of the current frame; returns where to go on."""
         current = side.current
         assert current is not None
@@ -467,7 +389,7 @@ class WebSocketDissector:
             stop = end
         current.touch(timestamp, released, packet, self._stream.scope.stall_index)
         position = side.position
-        self._count_payload(side, current, stop - at)
+        side.count_payload(current, stop - at)
         if current.payload is not None and not current.is_holed:
             piece = unmask(data, at, stop, side.key, position) if side.is_masked else data[at:stop]
             if current.is_compressed:
@@ -478,13 +400,7 @@ class WebSocketDissector:
             self._end_frame(side, current)
         return stop
 
-    def _count_payload(self, side: _Side, message: _Message, length: i64) -> None:
-        side.remaining -= length
-        side.position += length
-        message.wire_bytes += length
-        message.payload_bytes += length
-
-    def _inflate(self, side: _Side, message: _Message, data: bytes, is_last: bool) -> None:
+    def _inflate(self, side: Side, message: OpenMessage, data: bytes, is_last: bool) -> None:
         """Decompress payload; where that fails the message is not known (RFC 7692 section 7.2.2)."""
         inflater = side.inflater
         failed = inflater.fault
@@ -510,7 +426,7 @@ class WebSocketDissector:
                 side, message.ended_at, message.last_packet, "a message that inflates", inflater.fault, "RFC 7692 section 7.2.2"
             )
 
-    def _write(self, direction: i64, message: _Message, data: bytes) -> None:
+    def _write(self, direction: i64, message: OpenMessage, data: bytes) -> None:
         """Take decoded payload."""
         payload = message.payload
         assert payload is not None
@@ -525,9 +441,9 @@ class WebSocketDissector:
             if message.tapped_bytes >= limits.TAPPED_MESSAGE_BYTES:
                 self._pass_on(message, direction)
 
-    def _end_frame(self, side: _Side, current: _Message) -> None:
+    def _end_frame(self, side: Side, current: OpenMessage) -> None:
         """Go on to the next frame; hand out the message when this was its last."""
-        side.state = _HEADER
+        side.state = IN_HEADER
         side.current = None
         if not side.first & FINAL_BIT:
             return
@@ -540,14 +456,14 @@ class WebSocketDissector:
         self._check_text(side, current)
         self._emit(side, current, not current.is_holed, True)
         if current.opcode == CLOSE:
-            side.state = _CLOSED
+            side.state = CLOSED
             side.has_closed = True
             if self._to_server.has_closed and self._to_client.has_closed:
                 self._stream.end_reason = "complete"
 
     # --- messages ---
 
-    def _number(self, side: _Side) -> i64:
+    def _number(self, side: Side) -> i64:
         """The index of a message that begins."""
         index = self._messages
         self._messages += 1
@@ -557,10 +473,10 @@ class WebSocketDissector:
             self._stream.messages_to_client += 1
         return index
 
-    def _check_text(self, side: _Side, message: _Message) -> None:
+    def _check_text(self, side: Side, message: OpenMessage) -> None:
         """Report a text message that is not UTF-8 (RFC 6455 section 8.1)."""
         payload = message.payload
-        if payload is None or payload.text is None or not self._is_decoded(side, message):
+        if payload is None or payload.text is None or not side.is_decoded(message):
             return
         payload.text.finish()
         if payload.text.is_valid:
@@ -570,14 +486,10 @@ class WebSocketDissector:
             message.not_text_packet = message.last_packet
         self._fault(side, message.not_text_at, message.not_text_packet, "text in UTF-8", NOT_TEXT, "RFC 6455 section 8.1")
 
-    def _is_decoded(self, side: _Side, message: _Message) -> bool:
-        """Whether all payload that came is known as the sender meant it."""
-        return not (message.is_holed or message.is_opaque or (message.is_compressed and side.inflater.fault is not None))
-
-    def _emit(self, side: _Side, message: _Message, is_whole: bool, is_measured: bool) -> None:
+    def _emit(self, side: Side, message: OpenMessage, is_whole: bool, is_measured: bool) -> None:
         """Hand out a message's row. ``is_measured``: as long as it ever got, though bytes may be missing."""
         payload = message.payload
-        is_decoded = is_measured and self._is_decoded(side, message) and (is_whole or not message.is_compressed)
+        is_decoded = is_measured and side.is_decoded(message) and (is_whole or not message.is_compressed)
         row = WebSocketMessageRecord(
             self._stream.connection_id,
             self._stream.stream_index,
@@ -586,15 +498,15 @@ class WebSocketDissector:
             OPCODE_NAMES[message.opcode],
             message.started_at,
             message.ended_at,
-            message.frame_count if is_measured and message.opcode != CONTINUATION else None,
-            message.wire_bytes if is_measured and message.opcode != CONTINUATION else None,
+            message.frame_count if is_measured and message.has_beginning() else None,
+            message.wire_bytes if is_measured and message.has_beginning() else None,
             None,
-            None if message.opcode == CONTINUATION else message.is_compressed,
-            None,
-            None,
+            message.is_compressed if message.has_beginning() else None,
             None,
             None,
-            is_whole and message.opcode != CONTINUATION,
+            None,
+            None,
+            is_whole and message.has_beginning(),
             message.stalled_ns,
             message.first_packet,
             message.last_packet,
@@ -610,7 +522,11 @@ class WebSocketDissector:
             if is_decoded and is_whole:
                 row.payload_sha256 = payload.sha256()
                 if message.opcode == CLOSE:
-                    self._read_close(side, message, payload.kept(), row)
+                    status = CloseStatus(payload.kept())
+                    row.close_code = status.code
+                    row.close_reason = status.reason
+                    if status.required:
+                        self._fault(side, message.ended_at, message.last_packet, status.required, status.found, status.section)
                 elif self._stores and message.opcode != TEXT:
                     row.payload = payload.kept()
         self._pass_on(message, side.direction)
@@ -622,29 +538,7 @@ class WebSocketDissector:
             return text
         return text.encode()[: limits.TEXT_BYTES].decode("utf-8", "ignore")
 
-    def _read_close(self, side: _Side, message: _Message, payload: bytes, row: WebSocketMessageRecord) -> None:
-        """Read the status code and reason of a close frame (RFC 6455 sections 5.5.1 and 7.4)."""
-        if not payload:
-            return
-        if len(payload) == 1:
-            self._fault(
-                side, message.ended_at, message.last_packet, "a status code of 2 bytes", "1 byte", "RFC 6455 section 5.5.1"
-            )
-            return
-        code = int.from_bytes(payload[:2], "big")
-        row.close_code = code
-        if not (3000 <= code < 5000 or (1000 <= code < 1015 and code not in NOT_SENT_CODES)):
-            self._fault(
-                side, message.ended_at, message.last_packet, "a status code that may be sent", f"{code}", "RFC 6455 section 7.4"
-            )
-        try:
-            row.close_reason = payload[2:].decode()
-        except UnicodeDecodeError:
-            self._fault(
-                side, message.ended_at, message.last_packet, "a close reason in UTF-8", NOT_TEXT, "RFC 6455 section 5.5.1"
-            )
-
-    def _pass_on(self, message: _Message, direction: i64) -> None:
+    def _pass_on(self, message: OpenMessage, direction: i64) -> None:
         """Give the tap what was decoded."""
         tap = self._stream.scope.tap
         if tap is not None and message.tapped:
@@ -652,7 +546,7 @@ class WebSocketDissector:
             message.tapped = []
             message.tapped_bytes = 0
 
-    def _cut(self, side: _Side, is_measured: bool) -> None:
+    def _cut(self, side: Side, is_measured: bool) -> None:
         """Hand out what is open, since nothing more of it will come."""
         message = side.message
         current = side.current
@@ -668,32 +562,32 @@ class WebSocketDissector:
 
     # --- faults, and finding frames ---
 
-    def _fault(self, side: _Side, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
+    def _fault(self, side: Side, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
         """Report what peers must fail the connection for and a capture can go on after."""
         self._rows += self._stream.anomaly("protocol_error", side.direction, timestamp, packet, required, found, section)
 
-    def _lose(self, side: _Side, timestamp: i64, packet: i64, found: str) -> None:
+    def _lose(self, side: Side, timestamp: i64, packet: i64, found: str) -> None:
         """Give a direction up: it is not known where its frames begin."""
         self._cut(side, False)
-        side.state = _LOST
+        side.state = LOST
         side.waiting = []
         self._rows += self._stream.anomaly(
             "framing_lost", side.direction, timestamp, packet, "to know where a frame begins", found
         )
         self._stream.decline(side.direction, EVERYTHING)
 
-    def _align(self, side: _Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+    def _align(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Hold the first bytes of a direction whose beginning is missing until they show that a frame begins there."""
         waiting = side.waiting
         last = waiting[-1] if waiting else None
         if last is not None and last.packet == packet and last.timestamp == timestamp and last.released == released:
             last.data += data
         else:
-            waiting.append(_Held(data, timestamp, released, packet))
+            waiting.append(HeldBytes(data, timestamp, released, packet))
         held = b"".join([piece.data for piece in waiting])
         frames = count_frames(held, side.direction == TO_SERVER)
         if frames >= limits.ALIGNING_FRAMES:
-            side.state = _HEADER
+            side.state = IN_HEADER
             side.waiting = []
             for piece in waiting:
                 self._take(side, piece.data, piece.timestamp, piece.released, piece.packet)
