@@ -50,8 +50,7 @@ DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 WAITING_ROWS: Final = 1024  # rows held before they are sorted into tables: bounds what their contents may hold
 BATCH_ROWS: Final = 2048  # rows turned into columns together, while they are still in the processor's cache
 BATCH_BYTES: Final = 4 << 20  # the same in bytes of wire values, whatever the rows hold
-INSERT_ROWS: Final = 122_880  # rows of a table given to DuckDB together: one of its row groups
-INSERT_BYTES: Final = 24 << 20  # the same in bytes, over all tables
+INSERT_BYTES: Final = 24 << 20  # Arrow memory of all tables given to DuckDB together
 LOAD_MEMORY: Final = "128MB"  # DuckDB's buffers while loading; more does not make it faster
 QUERY_MEMORY: Final = "1GB"  # DuckDB's buffers while querying; beyond them it spills to disk
 

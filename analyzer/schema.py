@@ -7,6 +7,7 @@ Arrow types, DuckDB types, column comments, the generated views and the table re
 """
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -85,8 +86,7 @@ class Table:
     @property
     def columns(self) -> list[Column]:
         """The columns in order of declaration."""
-        hints = typing.get_type_hints(self.record, include_extras=True)
-        return [_column(field.name, hints[field.name]) for field in dataclasses.fields(self.record)]
+        return list(_columns(self.record))
 
 
 # The columns of the generated views, in OpenTelemetry's words; a table that does not map one shows NULL there.
@@ -136,6 +136,12 @@ _SQL_TYPES: Mapping[type, str] = {
     bytes: "VARCHAR",
     list: "BIGINT[]",  # the line_id of each line, see records.FieldLineRecord
 }
+
+
+@functools.cache
+def _columns(cls: type) -> tuple[Column, ...]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return tuple(_column(field.name, hints[field.name]) for field in dataclasses.fields(cls))
 
 
 def _column(name: str, hint: object) -> Column:

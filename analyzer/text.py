@@ -1,7 +1,7 @@
-"""Bytes from the wire as text, and text for a terminal.
+r"""Bytes from the wire as text, and text for a terminal.
 
 One rule turns bytes into text, and it can be turned back: valid UTF-8 stays as it is, a backslash is doubled, and every
-other byte is written ``\\xNN``. A value longer than its limit ends in ``\\+N``, N being the bytes that were cut off;
+other byte is written ``\xNN``. A value longer than its limit ends in ``\+N``, N being the bytes that were cut off;
 nothing else in a text has a backslash before a plus.
 
 Control characters are valid UTF-8 and stay in the store, so that queries see what was sent; whoever prints a text
@@ -43,7 +43,7 @@ def text_to_bytes(text: str) -> bytes:
 
 
 def escape_for_terminal(text: str, *, lines: bool = False) -> str:
-    """Make text safe to print: what is not a visible character becomes ``\\x1b`` or ``\\u202e``.
+    r"""Make text safe to print: what is not a visible character becomes ``\x1b`` or ``\u202e``.
 
     With ``lines``, line feeds and tabs stay.
     """

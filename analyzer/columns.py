@@ -1,0 +1,230 @@
+"""Rows become columns: records -> Arrow batches -> INSERT into DuckDB.
+
+One object per row is made by the dissectors and no further one here: ``operator.attrgetter`` and ``zip`` transpose a
+batch of records in C, Arrow takes the tuples, and DuckDB reads the Arrow memory as it is.
+"""
+
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, count
+from operator import attrgetter
+from typing import Any, Final
+
+import arro3.core as arrow
+import duckdb
+
+from analyzer import limits
+from analyzer.definitions import identifier
+from analyzer.masking import Masker
+from analyzer.records import FieldLine, FieldLineRecord
+from analyzer.schema import Column, Masking, Table, table_of
+from analyzer.text import bytes_to_text
+
+Values = Sequence[Any]  # one column of a batch
+Convert = Callable[[Values], Values]
+Mask = Callable[[bytes], bytes]
+
+_INCOMING: Final = "unmux_incoming"
+_ARROW_TYPES: Final = {
+    int: arrow.DataType.int64(),
+    bool: arrow.DataType.bool(),
+    float: arrow.DataType.float64(),
+    str: arrow.DataType.utf8(),
+    bytes: arrow.DataType.utf8(),
+}
+# Each epoch of each store numbers its lines in a range of its own, so that a number left in a FieldLine by another store
+# or an earlier epoch is told by one comparison.
+_EPOCH_LINES: Final = 1 << 32
+_epochs: Final = count()
+_get_number: Final = attrgetter("number")
+
+
+class TableWriter:
+    """Collects the records of one table and inserts them."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "LineNumbers") -> None:
+        """``masker`` None stores secrets as they are."""
+        columns = table.columns
+        self.table = table
+        self.waiting_bytes = 0  # of the batches not inserted yet
+        self.not_stored: dict[str, int] = {}  # column -> values that did not fit its type
+        self._connection = connection
+        self._names = [column.name for column in columns]
+        self._columns = columns
+        self._converts = [_converter(column, masker) for column in columns]
+        self._lines = lines
+        self._get = attrgetter(*self._names)
+        self._get_wide = [attrgetter(column.name) for column in columns if column.python_type is bytes or column.is_content]
+        self._rows: list[object] = []
+        self._row_bytes = 0  # of the wide values in _rows
+        self._batches: list[arrow.RecordBatch] = []
+        selected = ", ".join(
+            f"make_timestamp_ns({identifier(column.name)})" if column.sql_type == "TIMESTAMP_NS" else identifier(column.name)
+            for column in columns
+        )
+        self._insert = f"INSERT INTO {identifier(table.name)} SELECT {selected} FROM {_INCOMING}"  # noqa: S608  # declared names only
+
+    def add(self, rows: list[object]) -> None:
+        """Take rows, whose attributes are read now or later: they must not change any more."""
+        self._rows += rows
+        for get in self._get_wide:
+            self._row_bytes += sum(map(len, filter(None, map(get, rows))))
+        if len(self._rows) >= limits.BATCH_ROWS or self._row_bytes >= limits.BATCH_BYTES:
+            self.transpose()
+
+    def add_columns(self, columns: Sequence[Values]) -> None:
+        """Take rows as columns, in the order of declaration."""
+        arrays = [
+            self._array(column, values if convert is None else convert(values))
+            for column, convert, values in zip(self._columns, self._converts, columns, strict=True)
+        ]
+        batch = arrow.RecordBatch.from_arrays(arrays, names=self._names)
+        self._batches.append(batch)
+        self.waiting_bytes += batch.nbytes
+
+    def insert(self) -> None:
+        """Insert all batches."""
+        if not self._batches:
+            return
+        self._connection.register(_INCOMING, arrow.Table.from_batches(self._batches))
+        self._connection.execute(self._insert)
+        self._connection.unregister(_INCOMING)
+        self._batches = []
+        self.waiting_bytes = 0
+
+    def transpose(self) -> None:
+        """Turn the rows taken so far into a batch."""
+        rows = self._rows
+        if not rows:
+            return
+        self._rows = []
+        self._row_bytes = 0
+        values = map(self._get, rows)
+        self.add_columns(list(zip(*values, strict=True)) if len(self._names) > 1 else [tuple(values)])
+
+    def _array(self, column: Column, values: Values) -> arrow.Array:
+        if column.python_type is list:
+            return self._lines.numbers(values)
+        kind = _ARROW_TYPES[column.python_type]
+        try:
+            return arrow.Array(values, kind)
+        except (OverflowError, TypeError, UnicodeEncodeError):  # rare: look for the values that do not fit
+            return arrow.Array([self._fitting(column, value, kind) for value in values], kind)
+
+    def _fitting(self, column: Column, value: Any, kind: arrow.DataType) -> Any:
+        """The value, or what can be stored of it: None where it is of another type, which is counted."""
+        if isinstance(value, str) and column.python_type is str:
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
+        try:
+            arrow.Array([value], kind)
+        except (OverflowError, TypeError):
+            self.not_stored[column.name] = self.not_stored.get(column.name, 0) + 1
+            return None
+        return value
+
+
+class LineNumbers:
+    """Numbers the distinct field lines, and writes each to the table ``field_lines`` when it gets its number."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, masker: Masker | None, first_line: int) -> None:
+        """``first_line`` is the line_id of the first new line: not 0 when a store is appended to."""
+        self.writer = TableWriter(connection, table_of(FieldLineRecord), None, self)
+        self._masker = masker
+        self._next_line = first_line
+        self._known: dict[tuple[bytes | None, bytes | None, str], int] = {}
+        self._known_bytes = 0
+        self._base = 0
+        self._shift = 0  # number - line_id
+        self._new: list[tuple[int, bytes | None, bytes | None, str]] = []
+        self._new_bytes = 0
+        self._begin_epoch()
+
+    def numbers(self, sections: Sequence[list[FieldLine] | None]) -> arrow.Array:
+        """Make the Arrow array of the lists of line_ids, one for each section."""
+        if len(self._known) >= limits.DISTINCT_LINES or self._known_bytes >= limits.DISTINCT_LINE_BYTES:
+            self._begin_epoch()
+        filled = [section or [] for section in sections]
+        lines = list(chain.from_iterable(filled))
+        numbers = list(map(_get_number, lines))
+        base = self._base
+        end = base + _EPOCH_LINES
+        # nearly all lines were numbered before; only the others cost a step of Python each
+        if any(not base <= number < end for number in set(numbers)):
+            for position in [i for i, number in enumerate(numbers) if not base <= number < end]:
+                numbers[position] = self._number(lines[position])
+        if self._shift:
+            numbers = [number - self._shift for number in numbers]
+        offsets = array("i", accumulate(map(len, filled), initial=0))
+        lists = arrow.list_array(arrow.Array.from_buffer(offsets), arrow.Array(numbers, _ARROW_TYPES[int]))
+        if None not in sections:
+            return lists
+        known = [None if section is None else i for i, section in enumerate(sections)]
+        return arrow.Array.from_arrow(lists.take(arrow.Array(known, _ARROW_TYPES[int])))
+
+    def transpose(self) -> None:
+        """Turn the lines numbered since the last batch into a batch."""
+        if self._new:
+            new = self._new
+            self._new = []
+            self._new_bytes = 0
+            self.writer.add_columns(list(zip(*new, strict=True)))
+
+    def _begin_epoch(self) -> None:
+        self._known = {}
+        self._known_bytes = 0
+        self._base = next(_epochs) * _EPOCH_LINES
+        self._shift = self._base - self._next_line
+
+    def _number(self, line: FieldLine) -> int:
+        """Number a line that is not known by its number: new, or equal to another."""
+        key = (line.name, line.value, line.provenance)
+        number = self._known.get(key)
+        if number is None:
+            number = self._next_line + self._shift
+            self._known[key] = number
+            self._next_line += 1
+            self._add(number - self._shift, line)
+        line.number = number
+        return number
+
+    def _add(self, line_id: int, line: FieldLine) -> None:
+        name, value = line.name, line.value
+        length = (0 if name is None else len(name)) + (0 if value is None else len(value))
+        self._known_bytes += length
+        self._new_bytes += length
+        if value is not None and self._masker is not None:
+            value = self._masker.field(name, value)
+        self._new.append((line_id, name, value, line.provenance))
+        if len(self._new) >= limits.BATCH_ROWS or self._new_bytes >= limits.BATCH_BYTES:
+            self.transpose()
+
+
+def _converter(column: Column, masker: Masker | None) -> Convert | None:
+    """What the values of a column go through before Arrow takes them; None when nothing."""
+    mask = None
+    if masker is not None and column.python_type is not list and column.masking is not Masking.NONE:
+        mask = {Masking.TARGET: masker.target, Masking.WHOLE: masker.value}[column.masking]
+    if column.python_type is bytes:
+        return _texts(sys.maxsize if column.is_content else limits.TEXT_BYTES, mask)
+    return None if mask is None else _masked_strings(mask)
+
+
+def _texts(limit: int, mask: Mask | None) -> Convert:
+    def convert(values: Values) -> Values:
+        texts: dict[bytes | None, str | None] = {None: None}  # most values of a batch repeat
+        for value in set(values):
+            if value is not None:
+                texts[value] = bytes_to_text(value if mask is None else mask(value), limit)
+        return [texts[value] for value in values]
+
+    return convert
+
+
+def _masked_strings(mask: Mask) -> Convert:
+    def convert(values: Values) -> Values:
+        return [
+            None if value is None else mask(value.encode("utf-8", "surrogatepass")).decode("utf-8", "replace") for value in values
+        ]
+
+    return convert

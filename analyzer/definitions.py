@@ -1,0 +1,115 @@
+"""The tables and views of a store in DuckDB's SQL, all of it derived from the declarations and ``views/*.sql``.
+
+Nothing that a capture holds ever becomes part of a statement: names come from declarations, values are parameters.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Final
+
+import duckdb
+
+from analyzer import records as core
+from analyzer.errors import UnmuxError
+from analyzer.schema import EXCHANGE_COLUMNS, MESSAGE_COLUMNS, Column, Table, table_of
+
+SCHEMA_VERSION: Final = "1"  # changes when a table that exists changes its columns or their meaning
+
+
+def identifier(name: str) -> str:
+    """Quote a declared name for SQL. ValueError unless it is lower-case letters, digits and underscores."""
+    if not (name.isascii() and name.isidentifier() and name == name.lower()):
+        raise ValueError(f"{name!r} cannot name a table or column: lower-case letters, digits and underscores only")
+    return f'"{name}"'
+
+
+def literal(text: str) -> str:
+    """Quote a text for the statements that take no parameters: COMMENT, COPY, CREATE VIEW."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def declared_tables(records: Sequence[type]) -> dict[str, Table]:
+    """The tables by name: those every store has, then those of ``records``. ValueError when two claim one name."""
+    own = [cls for _, cls in inspect.getmembers(core, inspect.isclass) if "__table__" in vars(cls)]
+    own.sort(key=lambda cls: table_of(cls).name)
+    tables: dict[str, Table] = {}
+    for cls in [*own, *records]:
+        table = table_of(cls)
+        if tables.setdefault(table.name, table).record is not cls:
+            raise ValueError(f"{cls.__name__} and {tables[table.name].record.__name__} both declare the table {table.name}")
+    return tables
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], where: str) -> None:
+    """Create the tables that are not there. UnmuxError, naming ``where``, when one is there with other columns."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    query = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
+    for name, column, sql_type in connection.execute(query).fetchall():
+        found.setdefault(name, []).append((column, sql_type))
+    for table in tables.values():
+        columns = [(column.name, column.sql_type) for column in table.columns]
+        if table.name not in found:
+            listed = ", ".join(f"{identifier(name)} {sql_type}" for name, sql_type in columns)
+            connection.execute(f"CREATE TABLE {identifier(table.name)} ({listed})")
+        elif found[table.name] != columns:
+            raise UnmuxError(f"{where}: table {table.name} has other columns: it was made by another version")
+
+
+def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
+    """Write what each table and column means into the database."""
+    statements = []
+    for table in tables.values():
+        statements.append(f"COMMENT ON TABLE {identifier(table.name)} IS {literal('one row per ' + table.row)}")
+        for column in table.columns:
+            path = f"{identifier(table.name)}.{identifier(column.name)}"
+            statements.append(f"COMMENT ON COLUMN {path} IS {literal(column.doc)}")
+    connection.execute(";".join(statements))
+
+
+def views(tables: Mapping[str, Table]) -> dict[str, str]:
+    """The SELECT of each view over these tables: the generated ones, and those of ``views/*.sql`` whose tables exist."""
+    found = {
+        "exchanges": _union(tables, EXCHANGE_COLUMNS, {table.name: table.exchange for table in tables.values()}),
+        "messages": _union(tables, MESSAGE_COLUMNS, {table.name: table.message for table in tables.values()}),
+    }
+    for entry in sorted(files("analyzer").joinpath("views").iterdir(), key=lambda entry: entry.name):
+        if not entry.name.endswith(".sql"):
+            continue
+        sql = entry.read_text(encoding="utf-8")
+        over = sql.partition("\n")[0].removeprefix("-- over ").split(", ")
+        if all(name.strip() in tables for name in over):
+            found[entry.name.removesuffix(".sql")] = sql
+    return found
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str]) -> None:
+    """Create the views, or create them again. ValueError for anything but one SELECT each."""
+    for name, sql in selects.items():
+        statements = duckdb.extract_statements(sql)
+        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+            raise ValueError(f"view {name} is not one SELECT")
+        connection.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {statements[0].query}")
+
+
+def _union(tables: Mapping[str, Table], columns: Mapping[str, str], mappings: Mapping[str, Mapping[str, str]]) -> str:
+    """UNION ALL of the tables that map at least one of ``columns``; NULL for those a table does not map."""
+    selects = []
+    for name, mapping in mappings.items():
+        if not mapping:
+            continue
+        unknown = mapping.keys() - columns.keys()
+        if unknown:
+            raise ValueError(f"table {name} maps {sorted(unknown)}, which the view has not")
+        # rows of every table say their connection and stream
+        mapped = {column.name: identifier(column.name) for column in tables[name].columns if _is_place(column)} | dict(mapping)
+        parts = [f"({mapped.get(column, 'NULL')})::{kind} AS {identifier(column)}" for column, kind in columns.items()]
+        selects.append(f"SELECT {', '.join(parts)} FROM {identifier(name)}")  # noqa: S608  # declarations only
+    if not selects:
+        parts = [f"NULL::{kind} AS {identifier(column)}" for column, kind in columns.items()]
+        selects.append(f"SELECT {', '.join(parts)} WHERE false")
+    return "\nUNION ALL\n".join(selects)
+
+
+def _is_place(column: Column) -> bool:
+    return column.name in ("connection_id", "stream_index")

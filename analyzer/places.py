@@ -1,0 +1,276 @@
+"""Where a store lies: a temporary file, a DuckDB file, or a folder of Parquet files with a manifest.
+
+A new DuckDB file is written as ``NAME.partial`` and takes its name when it is finished; a folder's manifest is replaced
+when all its files are written. Whoever opens the name therefore finds a whole store or none, and an old store stays
+until its successor is there: one that is appended to is copied first. A ``.partial`` file that a killed run left behind
+holds, as a DuckDB file, what had been inserted.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from weakref import finalize
+
+import duckdb
+
+from analyzer import limits
+from analyzer.definitions import SCHEMA_VERSION, create_views, identifier, literal
+from analyzer.errors import UnmuxError
+
+MANIFEST: Final = "manifest.json"
+
+
+def is_store(path: str) -> bool:
+    """Whether ``path`` is a DuckDB file or a folder that holds a store; never raises."""
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return _read_manifest(place) is not None
+        with place.open("rb") as file:
+            return file.read(12)[8:] == b"DUCK"  # a checksum comes first
+    except OSError:
+        return False
+
+
+def is_folder(path: str) -> bool:
+    """Whether a store at ``path`` is a folder: the path ends with a separator, or it is one already."""
+    return path.endswith(("/", os.sep)) or Path(path).is_dir()
+
+
+def connect(database: Path | None, *, read_only: bool = False, loading: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a database, or one in memory; UnmuxError when it cannot be opened.
+
+    What does not fit the memory limit is spilled to a folder of its own, removed with the connection.
+    """
+    spill = tempfile.mkdtemp(prefix="unmux-")
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "memory_limit": limits.LOAD_MEMORY if loading else limits.QUERY_MEMORY,
+        "temp_directory": spill,
+    }
+    if loading:
+        config["threads"] = 1
+    try:
+        connection = duckdb.connect(":memory:" if database is None else str(database), read_only=read_only, config=config)
+    except duckdb.Error as error:
+        shutil.rmtree(spill, ignore_errors=True)
+        raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
+    finalize(connection, shutil.rmtree, spill, ignore_errors=True)
+    return connection
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return str(error).partition("\n")[0]
+
+
+class Place:
+    """A temporary store, and what the other places share: the connection that is loaded through."""
+
+    description = "temporary store"
+    is_named = False
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="unmux-"))
+        self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.connection = connect(self._folder / "store.duckdb", loading=True)
+
+    def existing(self) -> duckdb.DuckDBPyConnection | None:
+        """The tables that are appended to; None when there are none."""
+        return None
+
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+        """Make what was loaded permanent; returns the connection to query it through."""
+        self.connection.execute("CHECKPOINT")
+        self.connection.execute(f"SET memory_limit = {literal(limits.QUERY_MEMORY)}")
+        self.connection.execute("RESET threads")
+        return self.connection
+
+    def discard(self) -> None:
+        """Undo it all: nothing was loaded."""
+        self.connection.close()
+
+    def close(self) -> None:
+        """Give back what is temporary. The connection is closed."""
+        self._remove()
+
+
+class FilePlace(Place):
+    """A DuckDB file."""
+
+    def __init__(self, path: Path, *, append: bool, force: bool) -> None:
+        self._path = path.resolve()  # the file behind a link is replaced, not the link
+        self._partial = self._path.with_name(self._path.name + ".partial")
+        self._appends = append and path.exists()
+        self.description = str(path)
+        self.is_named = True
+        if path.exists():
+            if not append and not force:
+                raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
+            if not is_store(str(path)):
+                raise UnmuxError(f"{path}: exists already and is no DuckDB file; it is left as it is")
+        if self._partial.exists():
+            if not force:
+                raise UnmuxError(
+                    f"{self._partial}: left by a run that was cut off, or by one that is still going; --force replaces it"
+                )
+            self._remove_partial()
+        if not self._path.parent.is_dir():
+            raise UnmuxError(f"{path}: there is no folder {self._path.parent}")
+        if self._appends:
+            with connect(self._path, read_only=True):  # nobody writes to it meanwhile
+                for source, copy in ((self._path, self._partial), (_wal(self._path), _wal(self._partial))):
+                    if source.exists():
+                        shutil.copyfile(source, copy)
+        self.connection = connect(self._partial, loading=True)
+
+    def existing(self) -> duckdb.DuckDBPyConnection | None:
+        """The copy of the file that is appended to."""
+        return self.connection if self._appends else None
+
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+        """Give the file its name and open it read-only."""
+        self.connection.execute("CHECKPOINT")
+        self.connection.close()
+        self._partial.replace(self._path)
+        return connect(self._path, read_only=True)
+
+    def discard(self) -> None:
+        """Remove the new file; one that was to be replaced or appended to is as it was."""
+        self.connection.close()
+        self._remove_partial()
+
+    def close(self) -> None:
+        """Nothing of it is temporary."""
+
+    def _remove_partial(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        _wal(self._partial).unlink(missing_ok=True)
+
+
+class FolderPlace(Place):
+    """A folder with one folder of Parquet files per table, loaded through a temporary store."""
+
+    def __init__(self, path: Path, *, append: bool, force: bool) -> None:
+        self._path = path
+        self.description = str(path)
+        self.is_named = True
+        self._manifest: dict[str, Any] = {}
+        if path.exists() and not path.is_dir():
+            raise UnmuxError(f"{path}: exists already and is no folder")
+        self._is_new = not path.exists()
+        if not self._is_new and any(path.iterdir()):
+            manifest = _read_manifest(path)
+            if manifest is None:
+                raise UnmuxError(f"{path}: holds other files than a store; it is left as it is")
+            if not append and not force:
+                raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
+            self._manifest = manifest if append else {}
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UnmuxError(f"{path}: {error.strerror}") from error
+        super().__init__()
+
+    def existing(self) -> duckdb.DuckDBPyConnection | None:
+        """The Parquet files when they are appended to."""
+        return _open_parquet(self._path, self._manifest) if self._manifest else None
+
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+        """Write a Parquet file per table, then the manifest, then remove the files that it does not name."""
+        listed: dict[str, list[str]] = {name: list(names) for name, names in self._manifest.get("tables", {}).items()}
+        for table in tables:
+            folder = self._path / table
+            folder.mkdir(exist_ok=True)
+            numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdecimal()]
+            file = folder / f"{max(numbers, default=-1) + 1:04}.parquet"
+            partial = file.with_suffix(".partial")
+            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd)")
+            partial.replace(file)
+            listed.setdefault(table, []).append(f"{table}/{file.name}")
+        self._manifest = {
+            "format": "unmux",
+            "schema_version": SCHEMA_VERSION,
+            "tables": listed,
+            "views": dict(self._manifest.get("views", {})) | dict(views),
+        }
+        partial = self._path / (MANIFEST + ".partial")
+        partial.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
+        partial.replace(self._path / MANIFEST)
+        kept = {name for names in listed.values() for name in names}
+        for old in self._path.glob("*/*.parquet"):
+            if old.relative_to(self._path).as_posix() not in kept:
+                old.unlink()
+        self.connection.close()
+        return _open_parquet(self._path, self._manifest)
+
+    def discard(self) -> None:
+        """Remove the folder if it was made for this store."""
+        super().discard()
+        if self._is_new:
+            self._path.rmdir()
+
+
+def place_for(path: str | None, *, append: bool, force: bool) -> Place:
+    """Choose and open the place; UnmuxError when it is taken, or is no place for a store."""
+    if path is None:
+        return Place()
+    if is_folder(path):
+        return FolderPlace(Path(path), append=append, force=force)
+    return FilePlace(Path(path), append=append, force=force)
+
+
+def open_existing(path: str) -> duckdb.DuckDBPyConnection:
+    """Open a store for reading; UnmuxError when there is none at ``path``."""
+    place = Path(path)
+    if place.is_dir():
+        manifest = _read_manifest(place)
+        if manifest is None:
+            raise UnmuxError(f"{path}: a folder without a store's {MANIFEST}")
+        return _open_parquet(place, manifest)
+    if not place.exists():
+        raise UnmuxError(f"{path}: there is no such file")
+    if not is_store(path):
+        raise UnmuxError(f"{path}: is no DuckDB file")
+    return connect(place, read_only=True)
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + ".wal")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the store in ``folder``; None when it has none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == "unmux" else None
+
+
+def _open_parquet(folder: Path, manifest: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+    """A database in memory whose views are the folder's tables and views. UnmuxError when the manifest is damaged."""
+    connection = connect(None)
+    try:
+        for table, names in manifest["tables"].items():
+            paths = [_parquet_path(folder, table, name) for name in names]
+            source = f"read_parquet([{', '.join(paths)}])"
+            connection.execute(f"CREATE VIEW {identifier(table)} AS SELECT * FROM {source}")  # noqa: S608  # checked, quoted
+        create_views(connection, manifest["views"])
+    except (KeyError, TypeError, AttributeError, ValueError, duckdb.Error) as error:
+        connection.close()
+        raise UnmuxError(f"{folder / MANIFEST}: {first_line(error)}") from error
+    return connection
+
+
+def _parquet_path(folder: Path, table: str, name: str) -> str:
+    """The SQL literal of a Parquet file, which must lie in its table's folder; characters with a meaning to glob are escaped."""
+    file = name.removeprefix(f"{table}/")
+    if "/" in file or "\\" in file or not file.endswith(".parquet"):
+        raise ValueError(f"{name!r} does not name a file of table {table}")
+    path = "".join(f"[{character}]" if character in "*?[" else character for character in str(folder / table / file))
+    return literal(path)
