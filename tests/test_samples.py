@@ -1,7 +1,7 @@
 """Every sample gives the rows that its peers' own logs (or, for hand-made packets, their construction) prove.
 
 Beside each capture in sample_pcaps/ lies NAME.expected.json: per table the rows in order of time, each with the columns
-that are proved. A value ``{"at_least": n}`` is a lower bound. Of ``http_fields`` the rows named have to be there, in any
+that are proved. A value ``{"at_least": n}`` is a lower bound; ``{"or_null": value}`` may be unknown. Of ``http_fields`` the rows named have to be there, in any
 order; of every other table there have to be exactly the rows named.
 """
 
@@ -26,6 +26,8 @@ STREAMED = "(SELECT t.*, s.protocol_stream_id FROM {} t JOIN streams s USING (co
 
 def is_satisfied(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, dict):
+        if "or_null" in wanted:
+            return found is None or found == wanted["or_null"]
         return found is not None and found >= wanted["at_least"]
     return bool(wanted == found)
 

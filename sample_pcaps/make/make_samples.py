@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import http1_samples  # noqa: F401  # each registers its samples
+import http2_samples  # noqa: F401
 from samples import REGISTRY, SAMPLES_FOLDER, note
 
 LARGEST = 100_000  # bytes of a sample, so that the folder stays small

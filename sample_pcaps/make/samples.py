@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import SERVER, Lab
+from lab import Lab
 
 Row = dict[str, Any]
 SAMPLES_FOLDER = Path(__file__).resolve().parent.parent
@@ -27,8 +27,8 @@ class Expected:
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
     def add(self, table: str, *rows: Row) -> None:
-        """Append rows; what is None is left out, being not proved."""
-        kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        """Append rows; what is None is left out, being not proved, but for a status: None says that no response came."""
+        kept = [{key: value for key, value in row.items() if value is not None or key == "status_code"} for row in rows]
         self.tables.setdefault(table, []).extend(kept)
 
     def write(self, path: Path) -> None:
@@ -147,76 +147,6 @@ def curl(lab: Lab, *arguments: str, http_version: str | None = "1.1", agent: boo
         )
     require(bool(rows), f"curl {arguments}: {done.stderr}")
     return rows
-
-
-@dataclass
-class Http2Stream:
-    """A stream as a verbose log of nghttp or nghttpd tells it."""
-
-    fields: dict[str, dict[str, str]] = field(default_factory=dict)  # by direction of the log: recv, send
-    data: dict[str, int] = field(default_factory=dict)
-    order: int = 0
-
-
-@contextlib.contextmanager
-def nghttpd(lab: Lab, port: int, files: dict[str, bytes], *options: str) -> Iterator[Path]:
-    """The server nghttpd without TLS; its verbose log, whose path is yielded, is complete when the block is left."""
-    root = lab.folder / "documents"
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    log = lab.folder / f"nghttpd-{port}.log"
-    command = ["stdbuf", "-oL", "nghttpd", "-v", "--no-tls", "-a", SERVER, "-d", str(root), *options, str(port)]
-    process = lab.server.start(command, log)
-    lab.await_port(port)
-    yield log
-    lab.server.stop(process)
-
-
-def http2_rows(log: str, server: bool = True, connection: str = "") -> list[Row]:
-    """The exchanges that a verbose log of nghttpd (or of the client nghttp) tells, in the order of the requests."""
-    request, response = ("recv", "send") if server else ("send", "recv")
-    streams: dict[int, Http2Stream] = {}
-    last = None
-    for line in log.splitlines():
-        if connection and line.startswith("[id=") and not line.startswith(f"[id={connection}]"):
-            last = None
-            continue
-        if found := re.search(r"(recv|send) \(stream_id=(\d+)(?:, sensitive)?\) ([^ ]+): (.*)$", line):
-            way, number, name, value = found.groups()
-            stream = streams.setdefault(int(number), Http2Stream(order=len(streams)))
-            stream.fields.setdefault(way, {})[name] = value
-        elif found := re.search(r"(recv|send) (\w+) frame <length=(\d+), flags=0x(\w+), stream_id=(\d+)>", line):
-            way, kind, length, _, number = found.groups()
-            last = (way, kind, int(number))
-            if int(number) and kind in ("HEADERS", "DATA", "PUSH_PROMISE"):
-                stream = streams.setdefault(int(number), Http2Stream(order=len(streams)))
-                if kind == "DATA":
-                    stream.data[way] = stream.data.get(way, 0) + int(length)
-        elif (found := re.match(r"\s+; END_STREAM|\s+\(padlen=(\d+)", line)) and last and found.group(1) and last[1] == "DATA":
-            way, _, number = last
-            streams[number].data[way] -= int(found.group(1))
-        elif last and last[1] == "HEADERS" and last[0] == "send" and (found := re.match(r"\s{10,}(:?[\w-]+): (.*)$", line)):
-            streams[last[2]].fields.setdefault("send", {})[found.group(1)] = found.group(2)
-    return [
-        _http2_row(number, stream, request, response)
-        for number, stream in sorted(streams.items(), key=lambda item: item[1].order)
-        if stream.fields
-    ]
-
-
-def _http2_row(number: int, stream: Http2Stream, request: str, response: str) -> Row:
-    asked, answered = stream.fields.get(request, {}), stream.fields.get(response, {})
-    return {
-        "protocol_stream_id": str(number),
-        "request_method": asked.get(":method"),
-        "authority": asked.get(":authority"),
-        "target": asked.get(":path"),
-        "status_code": int(answered[":status"]) if ":status" in answered else None,
-        "request_content_bytes": stream.data.get(request),
-        "response_content_bytes": stream.data.get(response, 0),
-        "http_version": "2",
-    }
 
 
 def read_all(connection: socket.socket) -> bytes:
