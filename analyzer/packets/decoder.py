@@ -18,27 +18,15 @@ from analyzer import limits
 from analyzer.packets import link_layers, tunnels
 from analyzer.packets.checksums import ones_sum
 from analyzer.packets.fragments import Fragments
-from analyzer.packets.link_layers import OFFSET_SHIFT, PROTOCOL_MASK, protocol_name, read_u16
-from analyzer.packets.segment import Segment
+from analyzer.packets.link_layers import ETHERNET, IPV4, IPV6, LINK_ETHERNET, OFFSET_SHIFT, PROTOCOL_MASK, protocol_name, read_u16
+from analyzer.packets.segment import DAMAGED, NOTHING, TCP, TCP_PROTOCOL, UDP, UDP_PROTOCOL, Segment
 from analyzer.records import Rows
 
-NOTHING: Final = 0
-TCP: Final = 1
-UDP: Final = 2
-
-# inside this module also
-_DAMAGED: Final = -1  # headers that contradict themselves or the packet's bounds: perhaps it is no such protocol at all
-
-_IPV4: Final = link_layers.IPV4
-_IPV6: Final = link_layers.IPV6
-_ETHERNET: Final = link_layers.ETHERNET
-_LINK_ETHERNET: Final = link_layers.LINK_ETHERNET
+__all__ = ["NOTHING", "TCP", "UDP", "Decoder"]
 
 # IP protocol numbers
 _HOP_BY_HOP: Final = 0
 _IPV4_INSIDE: Final = 4
-_TCP: Final = 6
-_UDP: Final = 17
 _IPV6_INSIDE: Final = 41
 _ROUTING: Final = 43
 _FRAGMENT: Final = 44
@@ -62,8 +50,6 @@ _PROTOCOLS: Final = {
     112: "vrrp",
     132: "sctp",
 }
-_SYN: Final = 2
-_LARGEST_WINDOW_SCALE: Final = 14  # RFC 7323 section 2.3
 _SOURCE_ROUTES: Final = (131, 137)  # IPv4 options (RFC 791 section 3.1)
 
 
@@ -75,7 +61,6 @@ class Decoder(Segment):
         super().__init__()
         self.not_decoded: dict[str, int] = {}  # reason -> packets that gave NOTHING
         self._fragments = Fragments()
-        self._reason: str = ""
         self._headers: i64 = 0  # stepped over in this packet
 
     def decode(
@@ -109,7 +94,7 @@ class Decoder(Segment):
         wire_end = offset + original_length
         if wire_end < end:
             wire_end = end  # some writers know no better
-        if link_type == _LINK_ETHERNET and captured_length >= 34 and data[offset + 12] == 8 and data[offset + 13] == 0:
+        if link_type == LINK_ETHERNET and captured_length >= 34 and data[offset + 12] == 8 and data[offset + 13] == 0:
             kind = self._ipv4(data, offset + 14, end, wire_end)
         else:
             kind = self._link(data, offset, end, wire_end, link_type & 0xFFFF)  # above: how long its check sequence is
@@ -128,10 +113,6 @@ class Decoder(Segment):
             reason = "other"
         counts[reason] = counts.get(reason, 0) + 1
         return NOTHING
-
-    def _damaged(self, reason: str) -> i64:
-        self._reason = reason
-        return _DAMAGED
 
     def _nothing(self, reason: str) -> i64:
         self._reason = reason
@@ -156,16 +137,16 @@ class Decoder(Segment):
             if self._headers > limits.PACKET_HEADERS:
                 return self._damaged("too many headers")
             if protocol == link_layers.RAW_IP and offset < end:
-                protocol = _IPV6 if data[offset] >> 4 == 6 else _IPV4
-            if protocol == _IPV4:
+                protocol = IPV6 if data[offset] >> 4 == 6 else IPV4
+            if protocol == IPV4:
                 return self._ipv4(data, offset, end, wire_end)
-            if protocol == _IPV6:
+            if protocol == IPV6:
                 return self._ipv6(data, offset, end, wire_end)
             if protocol == link_layers.MPLS or protocol == link_layers.MPLS_MULTICAST:
                 return self._labels(data, offset, end, wire_end)
             if protocol == link_layers.VLAN or protocol == link_layers.VLAN_SERVICE or protocol == link_layers.VLAN_OLD:
                 step = self._vlan(data, offset, end)
-            elif protocol == _ETHERNET:
+            elif protocol == ETHERNET:
                 step = link_layers.ethernet_step(data, offset, end)
             elif protocol == link_layers.LLC:
                 step = link_layers.llc_step(data, offset, end)
@@ -218,19 +199,19 @@ class Decoder(Segment):
         nibble: i64 = data[inside] >> 4
         if nibble == 1:
             return self._nothing("mpls associated channel")  # RFC 4385 section 5
-        first = _ETHERNET
+        first = ETHERNET
         start = inside
         if nibble == 4 and _has_valid_checksum(data, inside, end):
-            first = _IPV4
+            first = IPV4
         elif nibble == 6:
-            first = _IPV6
+            first = IPV6
         elif nibble == 0:
             start += 4  # the control word (RFC 4385 section 3)
         kind = self._attempt(data, first, start, end, wire_end)
-        if kind == _DAMAGED and (start != inside or first != _ETHERNET):
-            kind = self._attempt(data, _ETHERNET, inside, end, wire_end)
-        if kind == _DAMAGED and nibble == 4 and first != _IPV4:
-            kind = self._attempt(data, _IPV4, inside, end, wire_end)
+        if kind == DAMAGED and (start != inside or first != ETHERNET):
+            kind = self._attempt(data, ETHERNET, inside, end, wire_end)
+        if kind == DAMAGED and nibble == 4 and first != IPV4:
+            kind = self._attempt(data, IPV4, inside, end, wire_end)
         return kind
 
     def _attempt(self, data: bytes, protocol: i64, offset: i64, end: i64, wire_end: i64) -> i64:
@@ -241,7 +222,7 @@ class Decoder(Segment):
         tunnel_depth = self._tunnel_depth
         is_rerouted = self._is_rerouted
         kind = self._network(data, protocol, offset, end, wire_end)
-        if kind == _DAMAGED:
+        if kind == DAMAGED:
             self.vlan_id = vlan_id
             self._tunnel = tunnel
             self._tunnel_kinds = tunnel_kinds
@@ -271,11 +252,11 @@ class Decoder(Segment):
             return self._damaged("short ipv4 header")
         if word & 0x3FFF != 0:  # more fragments, or not the first
             return self._ipv4_fragment(data, ip, transport, end, wire_end)
-        protocol: i64 = data[ip + 9]
-        if protocol == _TCP:
-            return self._tcp(data, ip, transport, end, wire_end)
         if header_length > 20 and _is_source_routed(data, ip + 20, transport):
             self._is_rerouted = True
+        protocol: i64 = data[ip + 9]
+        if protocol == TCP_PROTOCOL:
+            return self._tcp(data, ip, transport, end, wire_end)
         return self._inside(data, ip, protocol, transport, end, wire_end)
 
     def _ipv4_fragment(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> i64:
@@ -357,16 +338,16 @@ class Decoder(Segment):
             offset += (data[offset + 1] + 2) * 4
             if offset > end:
                 return self._damaged("short authentication header")
-        if protocol == _TCP:
+        if protocol == TCP_PROTOCOL:
             return self._tcp(data, ip, offset, end, wire_end)
-        if protocol == _UDP:
+        if protocol == UDP_PROTOCOL:
             return self._udp(data, ip, offset, end, wire_end)
         if protocol == _GRE:
             return self._gre(data, offset, end, wire_end)
         if protocol in (_IPV4_INSIDE, _IPV6_INSIDE):
             if not self._enter(tunnels.IP, tunnels.NO_IDENTITY):
                 return self._damaged("tunnels too deep")
-            return self._network(data, _IPV4 if protocol == _IPV4_INSIDE else _IPV6, offset, end, wire_end)
+            return self._network(data, IPV4 if protocol == _IPV4_INSIDE else IPV6, offset, end, wire_end)
         if protocol == _MPLS:
             return self._network(data, link_layers.MPLS, offset, end, wire_end)
         return self._nothing(_PROTOCOLS.get(protocol) or f"ip protocol {protocol}")
@@ -381,79 +362,6 @@ class Decoder(Segment):
         return self._network(data, step & PROTOCOL_MASK, step >> OFFSET_SHIFT, end, wire_end)
 
     # --- transport
-
-    def _place(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> None:
-        """Fill what TCP and UDP have in common, but for the payload."""
-        self.data = data
-        self._ip = ip
-        self._transport = transport
-        self._end = end
-        self._wire_end = wire_end
-        ports: i64 = data[transport] << 8
-        self.source_port = ports | data[transport + 1]
-        ports = data[transport + 2] << 8
-        self.destination_port = ports | data[transport + 3]
-        if data[ip] < 0x60:
-            self._address_length = 4
-            self._addresses = ip + 12
-            ports = data[ip + 4] << 8
-            self.ip_identification = ports | data[ip + 5]
-            self.hop_limit = data[ip + 8]
-            if transport - ip == 20:
-                self.flow_key = data[ip + 12 : ip + 24]
-            else:
-                self.flow_key = data[ip + 12 : ip + 20] + data[transport : transport + 4]
-        else:
-            self._address_length = 16
-            self._addresses = ip + 8
-            self.ip_identification = -1
-            self.hop_limit = data[ip + 7]
-            if transport - ip == 40:
-                self.flow_key = data[ip + 8 : ip + 44]
-            else:
-                self.flow_key = data[ip + 8 : ip + 40] + data[transport : transport + 4]
-        if self._tunnel_depth != 0 and len(self._tunnel) != 0:
-            self.flow_key += self._tunnel
-
-    def _tcp(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> i64:
-        """The TCP header (RFC 9293 section 3.1)."""
-        if end - transport < 20:
-            return self._damaged("short tcp header")
-        word = read_i64_be(data, transport + 8)  # acknowledgment, data offset, flags, window
-        payload = transport + ((word >> 26) & 0x3C)
-        if payload - transport < 20:
-            return self._damaged("tcp data offset below 20 bytes")
-        if payload > wire_end:
-            return self._damaged("tcp header beyond its packet")
-        self._place(data, ip, transport, end, wire_end)
-        self._protocol = _TCP
-        self.sequence = read_i64_be(data, transport) & 0xFFFFFFFF
-        self.acknowledgment = (word >> 32) & 0xFFFFFFFF
-        flags = (word >> 16) & 0xFF
-        self.flags = flags
-        self.window = word & 0xFFFF
-        self.payload_offset = payload
-        self.original_payload_length = wire_end - payload
-        self.payload_length = end - payload if end > payload else 0
-        if flags & _SYN != 0:
-            self._syn_options()
-        else:
-            self.window_scale = -1
-            self.maximum_segment_size = -1
-        return TCP
-
-    def _syn_options(self) -> None:
-        """The options that only a SYN may carry (RFC 7323 section 2.2, RFC 9293 section 3.7.1)."""
-        data = self.data
-        self.window_scale = -1
-        self.maximum_segment_size = -1
-        at = self._option(3, 3)
-        if at >= 0:
-            scale: i64 = data[at + 2]
-            self.window_scale = scale if scale < _LARGEST_WINDOW_SCALE else _LARGEST_WINDOW_SCALE
-        at = self._option(2, 4)
-        if at >= 0:
-            self.maximum_segment_size = read_u16(data, at + 2)
 
     def _udp(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> i64:
         """The UDP header (RFC 768), or the tunnel behind it."""
@@ -472,10 +380,10 @@ class Decoder(Segment):
         tunnel_kind = tunnels.udp_tunnel_kind(read_u16(data, transport + 2))
         if tunnel_kind != 0:
             kind = self._udp_tunnel(data, payload, end, wire_end, tunnel_kind)
-            if kind != _DAMAGED:
+            if kind != DAMAGED:
                 return kind
         self._place(data, ip, transport, end, wire_end)
-        self._protocol = _UDP
+        self._protocol = UDP_PROTOCOL
         self.flags = 0
         self.payload_offset = payload
         self.payload_length = end - payload
@@ -483,17 +391,17 @@ class Decoder(Segment):
         return UDP
 
     def _udp_tunnel(self, data: bytes, offset: i64, end: i64, wire_end: i64, tunnel_kind: i64) -> i64:
-        """What is inside VXLAN or Geneve; _DAMAGED when it is not that, but a datagram that happens to use its port."""
+        """What is inside VXLAN or Geneve; DAMAGED when it is not that, but a datagram that happens to use its port."""
         step = tunnels.udp_tunnel_step(data, offset, end, tunnel_kind)
         if step < 0:
-            return _DAMAGED
+            return DAMAGED
         tunnel = self._tunnel
         tunnel_kinds = self._tunnel_kinds
         tunnel_depth = self._tunnel_depth
         if not self._enter(tunnel_kind, tunnels.udp_tunnel_identity(data, offset)):
-            return _DAMAGED
+            return DAMAGED
         kind = self._attempt(data, step & PROTOCOL_MASK, step >> OFFSET_SHIFT, end, wire_end)
-        if kind == _DAMAGED:
+        if kind == DAMAGED:
             self._tunnel = tunnel
             self._tunnel_kinds = tunnel_kinds
             self._tunnel_depth = tunnel_depth

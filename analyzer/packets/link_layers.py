@@ -213,6 +213,8 @@ def _loopback_step(data: bytes, offset: i64, end: i64) -> i64:
     if family == 0:
         family = data[offset] | data[offset + 1] << 8
     protocol: i64 = FAMILY_SPACE | family
+    if family >= LOWEST_ETHERTYPE:
+        protocol = family  # some tools write the EtherType
     if family == AF_INET:
         protocol = IPV4
     elif family == 10 or family == 23 or family == 24 or family == 28 or family == 30:  # Linux, Windows, three BSDs

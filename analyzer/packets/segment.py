@@ -6,7 +6,7 @@ from the packet when it is asked for, and only until the next packet is decoded.
 
 from typing import Final
 
-from librt.strings import read_i32_be
+from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64
 
 from analyzer.packets.addresses import address_text
@@ -14,7 +14,17 @@ from analyzer.packets.checksums import checksum_verdict
 from analyzer.packets.link_layers import read_u16
 from analyzer.packets.tunnels import HAS_IDENTITY, IDENTITY_LENGTH, KIND_BITS, NAMES
 
-TIMESTAMPS_ONLY: Final = 0x0101080A  # two no-operations and the timestamps option, as nearly every segment has them
+NOTHING: Final = 0
+TCP: Final = 1
+UDP: Final = 2
+DAMAGED: Final = -1  # headers that contradict themselves or the packet's bounds: perhaps it is no such protocol at all
+
+TCP_PROTOCOL: Final = 6  # IP protocol numbers
+UDP_PROTOCOL: Final = 17
+
+_SYN: Final = 2
+_LARGEST_WINDOW_SCALE: Final = 14  # RFC 7323 section 2.3
+_TIMESTAMPS_ONLY: Final = 0x0101080A  # two no-operations and the timestamps option, as nearly every segment has them
 
 
 class Segment:
@@ -52,6 +62,7 @@ class Segment:
         self._end: i64 = 0  # where what was captured of the segment ends
         self._wire_end: i64 = 0  # where the segment ended on the wire
         self._is_rerouted = False  # the header's destination is not the one in the checksum
+        self._reason: str = ""  # why the latest packet gave nothing
         self._tunnel: bytes = b""  # the identities of the tunnels around it, as the flow key has them
         self._tunnel_kinds: i64 = 0  # KIND_BITS each, the outermost lowest
         self._tunnel_depth: i64 = 0
@@ -104,8 +115,8 @@ class Segment:
             return None
         data = self.data
         start = self._transport
-        field = read_u16(data, start + (16 if self._protocol == 6 else 6))
-        if field == 0 and self._protocol == 17:
+        field = read_u16(data, start + (16 if self._protocol == TCP_PROTOCOL else 6))
+        if field == 0 and self._protocol == UDP_PROTOCOL:
             return None
         pseudo_header = int.from_bytes(data[self._addresses : self._addresses + 2 * self._address_length], "big")
         return checksum_verdict(pseudo_header + self._protocol, self._end - start, data[start : self._end], field)
@@ -127,7 +138,7 @@ class Segment:
         start = self._transport + 20
         if self.payload_offset - start >= 12 and start + 12 <= self._end:
             data = self.data
-            if read_i32_be(data, start) == TIMESTAMPS_ONLY:
+            if read_i32_be(data, start) == _TIMESTAMPS_ONLY:
                 return read_u16(data, start + 4) << 16 | read_u16(data, start + 6)
         at = self._option(8, 10)
         if at < 0:
@@ -149,9 +160,86 @@ class Segment:
             at += 8
         return blocks
 
+    def _damaged(self, reason: str) -> i64:
+        self._reason = reason
+        return DAMAGED
+
+    def _place(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> None:
+        """Fill what TCP and UDP have in common, but for the payload."""
+        self.data = data
+        self._ip = ip
+        self._transport = transport
+        self._end = end
+        self._wire_end = wire_end
+        ports: i64 = data[transport] << 8
+        self.source_port = ports | data[transport + 1]
+        ports = data[transport + 2] << 8
+        self.destination_port = ports | data[transport + 3]
+        if data[ip] < 0x60:
+            self._address_length = 4
+            self._addresses = ip + 12
+            ports = data[ip + 4] << 8
+            self.ip_identification = ports | data[ip + 5]
+            self.hop_limit = data[ip + 8]
+            if transport - ip == 20:
+                self.flow_key = data[ip + 12 : ip + 24]
+            else:
+                self.flow_key = data[ip + 12 : ip + 20] + data[transport : transport + 4]
+        else:
+            self._address_length = 16
+            self._addresses = ip + 8
+            self.ip_identification = -1
+            self.hop_limit = data[ip + 7]
+            if transport - ip == 40:
+                self.flow_key = data[ip + 8 : ip + 44]
+            else:
+                self.flow_key = data[ip + 8 : ip + 40] + data[transport : transport + 4]
+        if self._tunnel_depth != 0 and len(self._tunnel) != 0:
+            self.flow_key += self._tunnel
+
+    def _tcp(self, data: bytes, ip: i64, transport: i64, end: i64, wire_end: i64) -> i64:
+        """The TCP header (RFC 9293 section 3.1)."""
+        if end - transport < 20:
+            return self._damaged("short tcp header")
+        word = read_i64_be(data, transport + 8)  # acknowledgment, data offset, flags, window
+        payload = transport + ((word >> 26) & 0x3C)
+        if payload - transport < 20:
+            return self._damaged("tcp data offset below 20 bytes")
+        if payload > wire_end:
+            return self._damaged("tcp header beyond its packet")
+        self._place(data, ip, transport, end, wire_end)
+        self._protocol = TCP_PROTOCOL
+        self.sequence = read_i64_be(data, transport) & 0xFFFFFFFF
+        self.acknowledgment = (word >> 32) & 0xFFFFFFFF
+        flags = (word >> 16) & 0xFF
+        self.flags = flags
+        self.window = word & 0xFFFF
+        self.payload_offset = payload
+        self.original_payload_length = wire_end - payload
+        self.payload_length = end - payload if end > payload else 0
+        if flags & _SYN != 0:
+            self._syn_options()
+        else:
+            self.window_scale = -1
+            self.maximum_segment_size = -1
+        return TCP
+
+    def _syn_options(self) -> None:
+        """The options that only a SYN may carry (RFC 7323 section 2.2, RFC 9293 section 3.7.1)."""
+        data = self.data
+        self.window_scale = -1
+        self.maximum_segment_size = -1
+        at = self._option(3, 3)
+        if at >= 0:
+            scale: i64 = data[at + 2]
+            self.window_scale = scale if scale < _LARGEST_WINDOW_SCALE else _LARGEST_WINDOW_SCALE
+        at = self._option(2, 4)
+        if at >= 0:
+            self.maximum_segment_size = read_u16(data, at + 2)
+
     def _option(self, kind: i64, smallest: i64) -> i64:
         """Where the first TCP option of ``kind`` begins (RFC 9293 section 3.1), -1 without one of at least ``smallest`` bytes."""
-        if self._protocol != 6:
+        if self._protocol != TCP_PROTOCOL:
             return -1
         data = self.data
         at = self._transport + 20
