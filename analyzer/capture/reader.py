@@ -63,6 +63,7 @@ class CaptureReader:
         self._source = source
         self._position: i64 = 0  # in data: the record that is read next
         self._end: i64 = 0  # length of data
+        self._is_ended = False  # nothing more is read, though the file may go on
         self._base: i64 = 0  # where data begins in the file, after decompression
 
     def next(self) -> bool:
@@ -90,6 +91,7 @@ class CaptureReader:
         self._source.close()
         self.data = b""
         self._position = self._end = 0
+        self._is_ended = True
 
     def record(self) -> CaptureRecord:
         """What the reader knows so far of its file."""
@@ -142,7 +144,7 @@ class CaptureReader:
         if held >= count:
             return True
         pieces = [self.data[self._position :]] if held else []
-        while held < count:
+        while held < count and not self._is_ended:
             block = self._source.read()
             if not block:
                 break
@@ -173,6 +175,7 @@ class CaptureReader:
         fault = f" ({self._source.fault})" if self._source.fault else ""
         self.truncation = f"{where}: required {required}, found {found}{fault}"
         self._position = self._end
+        self._is_ended = True
         return False
 
     def _finish(self) -> bool:
