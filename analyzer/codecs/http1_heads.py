@@ -1,0 +1,409 @@
+"""HTTP/1 heads and trailer sections: lines -> fields, and what they say about framing (RFC 9112 sections 2 to 6).
+
+What breaks the standard but can be read is a ``Fault`` of the head; what cannot be read is a ``ProtocolError``. Lines and
+whole heads that repeat byte for byte on a connection are parsed once and share their objects.
+"""
+
+import re
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.errors import ProtocolError
+from analyzer.records import FieldLine
+
+NO_LENGTH: Final = -1  # of content_length: the head gives none
+INVALID_LENGTH: Final = -2  # the head gives one that cannot be used
+
+_TOKEN_CHARACTERS: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BAD_IN_VALUE: Final = re.compile(rb"[\0\r]")
+_VERSION: Final = re.compile(rb"HTTP/1\.[0-9]")
+_STATUS_LINE: Final = re.compile(rb"HTTP/(1\.[0-9]) +([0-9]{3})(?: .*)?", re.DOTALL)
+_LENGTH_DIGITS: Final = 18  # any number of so many digits fits 64 bits
+
+# what a field says about framing, by its name
+_OTHER: Final = 0
+_CONTENT_LENGTH: Final = 1
+_TRANSFER_ENCODING: Final = 2
+_HOST: Final = 3
+_UPGRADE: Final = 4
+_EXPECT: Final = 5
+_CONTENT_ENCODING: Final = 6
+_CONTENT_TYPE: Final = 7
+_WEBSOCKET_EXTENSIONS: Final = 8
+_WEBSOCKET_PROTOCOL: Final = 9
+_HTTP2_SETTINGS: Final = 10
+_ROLES: Final[dict[bytes, int]] = {
+    b"content-length": _CONTENT_LENGTH,
+    b"transfer-encoding": _TRANSFER_ENCODING,
+    b"host": _HOST,
+    b"upgrade": _UPGRADE,
+    b"expect": _EXPECT,
+    b"content-encoding": _CONTENT_ENCODING,
+    b"content-type": _CONTENT_TYPE,
+    b"sec-websocket-extensions": _WEBSOCKET_EXTENSIONS,
+    b"sec-websocket-protocol": _WEBSOCKET_PROTOCOL,
+    b"http2-settings": _HTTP2_SETTINGS,
+}
+
+
+class Fault:
+    """What breaks the standard in a head that can be read all the same."""
+
+    def __init__(self, kind: str, required: str, found: str, section: str) -> None:
+        self.kind = kind
+        self.required = required
+        self.found = found
+        self.section = section
+
+
+class Head:
+    """A message head as parsed: not changed afterwards, since messages with the same bytes share it."""
+
+    def __init__(self) -> None:
+        self.fields: list[FieldLine] = []
+        self.faults: list[Fault] = []
+        self.http_version: str | None = None  # 1.0, 1.1 …
+        # a request's
+        self.method: bytes | None = None
+        self.scheme: bytes | None = None
+        self.authority: bytes | None = None
+        self.target: bytes | None = None
+        self.expects_continue = False
+        self.hosts: i64 = 0
+        # a response's
+        self.status_code: i64 = -1
+        # framing
+        self.content_length: i64 = NO_LENGTH
+        self.transfer_encoding: bytes | None = None  # its values joined, None without one
+        self.is_chunked = False  # chunked is the final transfer coding
+        self.further_codings: bytes | None = None  # transfer codings below chunked
+        # what an upgrade and the content need
+        self.upgrade: bytes | None = None
+        self.content_encoding: bytes | None = None
+        self.content_type: bytes | None = None
+        self.websocket_extensions: bytes | None = None
+        self.websocket_protocol: bytes | None = None
+        self.http2_settings: bytes | None = None
+
+    def fault(self, kind: str, required: str, found: str, section: str) -> None:
+        """Note a fault."""
+        self.faults.append(Fault(kind, required, found, section))
+
+
+class _KnownLine:
+    """A field line met before."""
+
+    def __init__(self, field: FieldLine, role: i64) -> None:
+        self.field = field
+        self.role = role
+
+
+def shown(data: bytes) -> str:
+    """Bytes from the wire as text for a message, cut to 80."""
+    text = data[:80].decode("ascii", "backslashreplace")
+    return repr(text) if len(data) <= 80 else repr(text) + f" and {len(data) - 80} bytes more"
+
+
+class HeadReader:
+    """Parses the heads of one connection."""
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, _KnownLine] = {}
+        self._requests: dict[bytes, Head] = {}
+        self._responses: dict[bytes, Head] = {}
+
+    def request(self, raw: bytes) -> Head | None:
+        """Parse a request head that ends with its empty line; None above a limit. Raises ProtocolError."""
+        head = self._requests.get(raw)
+        if head is not None:
+            return head
+        lines, faults = _split(raw, 1)
+        if _is_too_large(raw, lines):
+            return None
+        head = Head()
+        head.faults = faults
+        parse_request_line(lines[0], head)
+        self._read_fields(lines, 1, head)
+        _judge_host(head)
+        _judge_framing(head)
+        if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
+            if len(self._requests) >= limits.HTTP1_CACHED_HEADS:
+                self._requests = {}
+            self._requests[raw] = head
+        return head
+
+    def response(self, raw: bytes) -> Head | None:
+        """Parse a response head that ends with its empty line; None above a limit. Raises ProtocolError."""
+        head = self._responses.get(raw)
+        if head is not None:
+            return head
+        lines, faults = _split(raw, 1)
+        if _is_too_large(raw, lines):
+            return None
+        head = Head()
+        head.faults = faults
+        _parse_status_line(lines[0], head)
+        self._read_fields(lines, 1, head)
+        _judge_framing(head)
+        if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
+            if len(self._responses) >= limits.HTTP1_CACHED_HEADS:
+                self._responses = {}
+            self._responses[raw] = head
+        return head
+
+    def trailers(self, raw: bytes) -> Head | None:
+        """Parse a trailer section that ends with its empty line (RFC 9112 section 7.1.2); None above a limit."""
+        lines, faults = _split(raw, 0)
+        if _is_too_large(raw, lines):
+            return None
+        head = Head()
+        head.faults = faults
+        self._read_fields(lines, 0, head)
+        return head
+
+    def _read_fields(self, lines: list[bytes], start: i64, head: Head) -> None:
+        known_lines = self._lines
+        fields = head.fields
+        index = start
+        count: i64 = len(lines)
+        while index < count:
+            line = lines[index]
+            index += 1
+            if not line:
+                continue
+            known = known_lines.get(line)
+            if known is None:
+                known = self._read_line(line, head)
+            field = known.field
+            fields.append(field)
+            if known.role != _OTHER:
+                value = field.value
+                if value is not None:
+                    _take_field(head, known.role, value)
+
+    def _read_line(self, line: bytes, head: Head) -> _KnownLine:
+        """Parse a field line (RFC 9112 section 5.1) not met before."""
+        faults = len(head.faults)
+        colon = line.find(b":")
+        if colon < 0:
+            head.fault("invalid_field_line", "a field line with a colon", shown(line), "RFC 9112 section 5")
+            return _KnownLine(FieldLine(None, line, "witnessed"), _OTHER)
+        name = line[:colon]
+        value = line[colon + 1 :].strip(b" \t")
+        if name[-1:] in (b" ", b"\t"):
+            head.fault("whitespace_before_colon", "no whitespace before the colon", shown(line), "RFC 9112 section 5.1")
+            name = name.rstrip(b" \t")
+        if not name or name.translate(None, _TOKEN_CHARACTERS):
+            head.fault("invalid_field_name", "a field name that is a token", shown(name), "RFC 9110 section 5.1")
+        if _BAD_IN_VALUE.search(value) is not None:
+            head.fault("invalid_field_value", "no NUL or CR in a field value", shown(value), "RFC 9110 section 5.5")
+        known = _KnownLine(FieldLine(name, value, "witnessed"), _ROLES.get(name.lower(), _OTHER))
+        if len(head.faults) == faults and len(line) <= limits.HTTP1_CACHED_LINE_BYTES:
+            if len(self._lines) >= limits.HTTP1_CACHED_LINES:
+                self._lines = {}
+            self._lines[line] = known
+        return known
+
+
+def _is_too_large(raw: bytes, lines: list[bytes]) -> bool:
+    return (
+        len(raw) > limits.HTTP1_SECTION_BYTES
+        or len(lines) > limits.HTTP1_SECTION_LINES
+        or len(lines[0]) > limits.HTTP1_START_LINE_BYTES
+    )
+
+
+def _split(raw: bytes, before_fields: int) -> tuple[list[bytes], list[Fault]]:
+    """The lines of a section; line feeds alone are taken for line ends (RFC 9112 section 2.2), folded lines are joined."""
+    faults: list[Fault] = []
+    if raw.count(b"\n") == raw.count(b"\r\n"):
+        lines = raw.split(b"\r\n")
+    else:
+        lines = [line[:-1] if line.endswith(b"\r") else line for line in raw.split(b"\n")]
+        faults.append(Fault("bare_line_feed", "lines that end with CR LF", "LF alone", "RFC 9112 section 2.2"))
+    if b"\n " in raw or b"\n\t" in raw or raw[:1] in (b" ", b"\t"):
+        lines = _unfold(lines, faults, before_fields)
+    return lines, faults
+
+
+def _unfold(lines: list[bytes], faults: list[Fault], before_fields: int) -> list[bytes]:
+    """Join folded lines to the field lines they continue, which come after ``before_fields`` other lines; drop the rest."""
+    unfolded: list[bytes] = []
+    for index, line in enumerate(lines):
+        if line[:1] not in (b" ", b"\t"):
+            unfolded.append(line)
+        elif index < before_fields:
+            unfolded.append(line)  # no start line at all
+        elif len(unfolded) == before_fields:
+            faults.append(
+                Fault("whitespace_before_first_field", "a field name after the start line", shown(line), "RFC 9112 section 2.2")
+            )
+        else:
+            unfolded[-1] = unfolded[-1].rstrip(b" \t") + b" " + line.strip(b" \t")
+            if not faults or faults[-1].kind != "obsolete_line_folding":
+                faults.append(
+                    Fault("obsolete_line_folding", "field lines that are not folded", shown(line), "RFC 9112 section 5.2")
+                )
+    return unfolded
+
+
+def parse_request_line(line: bytes, head: Head) -> None:
+    """Take method, target and version from a request line (RFC 9112 section 3). Raises ProtocolError."""
+    method, _, rest = line.partition(b" ")
+    rest, _, version = rest.strip(b" \t").rpartition(b" ")
+    if not method or method.translate(None, _TOKEN_CHARACTERS) or not rest or _VERSION.fullmatch(version) is None:
+        raise ProtocolError("a request line: method, target, HTTP/1.x", shown(line), "RFC 9112 section 3")
+    target = rest.strip(b" \t")
+    if line != method + b" " + target + b" " + version or b" " in target or b"\t" in target:
+        head.fault("invalid_request_line", "single spaces around a target without spaces", shown(line), "RFC 9112 section 3")
+    head.method = method
+    head.http_version = version[5:].decode("ascii")
+    if method == b"CONNECT":
+        head.authority = target
+    elif target.startswith(b"/") or target == b"*":
+        head.target = target
+    else:
+        scheme, mark, rest = target.partition(b"://")
+        if mark and scheme.translate(None, _TOKEN_CHARACTERS) == b"":
+            _take_absolute_form(scheme, rest, head)
+        else:
+            head.target = target
+            head.fault("invalid_request_target", "origin-form, absolute-form or *", shown(target), "RFC 9112 section 3.2")
+
+
+def _take_absolute_form(scheme: bytes, rest: bytes, head: Head) -> None:
+    """RFC 9112 section 3.2.2; without a path the target is / or, for OPTIONS, * (section 3.2.4)."""
+    head.scheme = scheme
+    end = len(rest)
+    for mark in (b"/", b"?", b"#"):
+        found = rest.find(mark, 0, end)
+        if found >= 0:
+            end = found
+    head.authority = rest[:end]
+    target = rest[end:]
+    if not target:
+        target = b"*" if head.method == b"OPTIONS" else b"/"
+    elif not target.startswith(b"/"):
+        target = b"/" + target
+    head.target = target
+
+
+def _parse_status_line(line: bytes, head: Head) -> None:
+    """Take version and status from a status line (RFC 9112 section 4). Raises ProtocolError."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise ProtocolError("a status line: HTTP/1.x and three digits", shown(line), "RFC 9112 section 4")
+    version, status = match.groups()
+    head.http_version = version.decode("ascii")
+    head.status_code = int(status)
+    if not 100 <= head.status_code <= 599:
+        head.fault("invalid_status", "a status from 100 to 599", shown(status), "RFC 9110 section 15")
+
+
+def _take_field(head: Head, role: i64, value: bytes) -> None:
+    """Note what a field says about framing or content."""
+    if role == _CONTENT_LENGTH:
+        _take_content_length(head, value)
+    elif role == _HOST:
+        head.hosts += 1
+        if head.scheme is None and head.method != b"CONNECT":  # the target itself names the authority there
+            if head.hosts == 1:
+                head.authority = value
+            elif head.authority != value:
+                head.authority = None
+    elif role == _CONTENT_TYPE:
+        if head.content_type is None:
+            head.content_type = value
+    elif role == _CONTENT_ENCODING:
+        head.content_encoding = _joined(head.content_encoding, value)
+    elif role == _TRANSFER_ENCODING:
+        head.transfer_encoding = _joined(head.transfer_encoding, value)
+    elif role == _UPGRADE:
+        head.upgrade = _joined(head.upgrade, value)
+    elif role == _EXPECT:
+        if value.lower() == b"100-continue":
+            head.expects_continue = True
+    elif role == _WEBSOCKET_EXTENSIONS:
+        head.websocket_extensions = _joined(head.websocket_extensions, value)
+    elif role == _WEBSOCKET_PROTOCOL:
+        head.websocket_protocol = _joined(head.websocket_protocol, value)
+    elif role == _HTTP2_SETTINGS:
+        head.http2_settings = value
+
+
+def _joined(before: bytes | None, value: bytes) -> bytes:
+    """Field lines of one name make a list (RFC 9110 section 5.3)."""
+    return value if before is None else before + b", " + value
+
+
+def _take_content_length(head: Head, value: bytes) -> None:
+    """RFC 9112 section 6.3, case 5: valid, or a list of the same valid value."""
+    for part in value.split(b","):
+        digits = part.strip(b" \t")
+        if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+            head.content_length = INVALID_LENGTH
+            head.fault("invalid_content_length", "a decimal number of bytes", shown(value), "RFC 9112 section 6.3")
+            return
+        length = int(digits)
+        if head.content_length == NO_LENGTH:
+            head.content_length = length
+        elif head.content_length == INVALID_LENGTH:
+            return
+        elif head.content_length != length:
+            found = f"{head.content_length} and {length}"
+            head.content_length = INVALID_LENGTH
+            head.fault("conflicting_content_length", "one value of Content-Length", found, "RFC 9112 section 6.3")
+            return
+        else:
+            head.fault("repeated_content_length", "Content-Length once", f"{length} twice", "RFC 9110 section 8.6")
+
+
+def _judge_host(head: Head) -> None:
+    """RFC 9112 section 3.2: exactly one Host field from HTTP/1.1 on."""
+    if head.hosts > 1:
+        head.fault("repeated_host", "one Host field", f"{head.hosts}", "RFC 9112 section 3.2")
+    elif head.hosts == 0 and head.http_version != "1.0":
+        head.fault("missing_host", "a Host field", "none", "RFC 9112 section 3.2")
+
+
+def _judge_framing(head: Head) -> None:
+    """Tell whether the message is chunked (RFC 9112 sections 6.1 and 6.3)."""
+    value = head.transfer_encoding
+    if value is None:
+        return
+    codings: list[bytes] = []
+    for part in value.split(b","):
+        coding = part.partition(b";")[0].strip(b" \t").lower()
+        if coding and coding != b"identity":  # RFC 2616 had it; it says nothing
+            codings.append(coding)
+    if not codings:
+        head.transfer_encoding = None
+        return
+    head.is_chunked = codings[-1] == b"chunked"
+    further = [coding for coding in codings if coding != b"chunked"]
+    if further:
+        head.further_codings = b", ".join(further)
+    if codings.count(b"chunked") > 1 or (b"chunked" in codings and not head.is_chunked):
+        head.fault("invalid_transfer_encoding", "chunked once, and last", shown(value), "RFC 9112 section 6.1")
+    if head.http_version == "1.0":
+        head.fault("transfer_encoding_in_http_1_0", "no Transfer-Encoding in HTTP/1.0", shown(value), "RFC 9112 section 6.1")
+    if head.content_length != NO_LENGTH:
+        head.fault(
+            "content_length_with_transfer_encoding",
+            "no Content-Length beside Transfer-Encoding",
+            shown(value),
+            "RFC 9112 section 6.3",
+        )
+
+
+def chunk_size(line: bytes) -> int:
+    """The size in a chunk's first line, without its line end (RFC 9112 section 7.1). Raises ProtocolError."""
+    digits = line.partition(b";")[0].rstrip(b" \t")
+    if not 1 <= len(digits) <= 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
+        significant = digits.lstrip(b"0") or digits[-1:]
+        if not 1 <= len(significant) <= 15 or significant.translate(None, b"0123456789abcdefABCDEF"):
+            raise ProtocolError("a chunk size in hexadecimal", shown(line), "RFC 9112 section 7.1")
+        digits = significant
+    return int(digits, 16)
