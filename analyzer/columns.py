@@ -43,8 +43,10 @@ _get_number: Final = attrgetter("number")
 class TableWriter:
     """Collects the records of one table and inserts them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "LineNumbers") -> None:
-        """``masker`` None stores secrets as they are."""
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "LineNumbers | None"
+    ) -> None:
+        """``masker`` None stores secrets as they are; ``lines`` numbers the field lines of columns that hold them."""
         columns = table.columns
         self.table = table
         self.waiting_bytes = 0  # of the batches not inserted yet
@@ -105,6 +107,7 @@ class TableWriter:
 
     def _array(self, column: Column, values: Values) -> arrow.Array:
         if column.python_type is list:
+            assert self._lines is not None
             return self._lines.numbers(values)
         kind = _ARROW_TYPES[column.python_type]
         try:
@@ -129,7 +132,7 @@ class LineNumbers:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, masker: Masker | None, first_line: int) -> None:
         """``first_line`` is the line_id of the first new line: not 0 when a store is appended to."""
-        self.writer = TableWriter(connection, table_of(FieldLineRecord), None, self)
+        self.writer = TableWriter(connection, table_of(FieldLineRecord), None, None)
         self._masker = masker
         self._next_line = first_line
         self._known: dict[tuple[bytes | None, bytes | None, str], int] = {}

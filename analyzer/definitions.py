@@ -41,19 +41,22 @@ def declared_tables(records: Sequence[type]) -> dict[str, Table]:
     return tables
 
 
-def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], where: str) -> None:
-    """Create the tables that are not there. UnmuxError, naming ``where``, when one is there with other columns."""
+def check_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], where: str) -> None:
+    """UnmuxError, naming ``where``, when one of the tables is there with other columns."""
     found: dict[str, list[tuple[str, str]]] = {}
     query = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY column_index"
     for name, column, sql_type in connection.execute(query).fetchall():
         found.setdefault(name, []).append((column, sql_type))
     for table in tables.values():
-        columns = [(column.name, column.sql_type) for column in table.columns]
-        if table.name not in found:
-            listed = ", ".join(f"{identifier(name)} {sql_type}" for name, sql_type in columns)
-            connection.execute(f"CREATE TABLE {identifier(table.name)} ({listed})")
-        elif found[table.name] != columns:
+        if found.get(table.name, _columns(table)) != _columns(table):
             raise UnmuxError(f"{where}: table {table.name} has other columns: it was made by another version")
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
+    """Create the tables that are not there."""
+    for table in tables.values():
+        columns = ", ".join(f"{identifier(name)} {sql_type}" for name, sql_type in _columns(table))
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {identifier(table.name)} ({columns})")
 
 
 def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
@@ -109,6 +112,10 @@ def _union(tables: Mapping[str, Table], columns: Mapping[str, str], mappings: Ma
         parts = [f"NULL::{kind} AS {identifier(column)}" for column, kind in columns.items()]
         selects.append(f"SELECT {', '.join(parts)} WHERE false")
     return "\nUNION ALL\n".join(selects)
+
+
+def _columns(table: Table) -> list[tuple[str, str]]:
+    return [(column.name, column.sql_type) for column in table.columns]
 
 
 def _is_place(column: Column) -> bool:

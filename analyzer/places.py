@@ -8,6 +8,7 @@ holds, as a DuckDB file, what had been inserted.
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -44,23 +45,19 @@ def is_folder(path: str) -> bool:
 def connect(database: Path | None, *, read_only: bool = False, loading: bool = False) -> duckdb.DuckDBPyConnection:
     """Open a database, or one in memory; UnmuxError when it cannot be opened.
 
-    What does not fit the memory limit is spilled to a folder of its own, removed with the connection.
+    What does not fit the memory limit is spilled to a temporary folder, which DuckDB makes and removes.
     """
-    spill = tempfile.mkdtemp(prefix="unmux-")
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "memory_limit": limits.LOAD_MEMORY if loading else limits.QUERY_MEMORY,
-        "temp_directory": spill,
+        "temp_directory": str(Path(tempfile.gettempdir(), f"unmux-spill-{secrets.token_hex(8)}")),
     }
     if loading:
         config["threads"] = 1
     try:
-        connection = duckdb.connect(":memory:" if database is None else str(database), read_only=read_only, config=config)
+        return duckdb.connect(":memory:" if database is None else str(database), read_only=read_only, config=config)
     except duckdb.Error as error:
-        shutil.rmtree(spill, ignore_errors=True)
         raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
-    finalize(connection, shutil.rmtree, spill, ignore_errors=True)
-    return connection
 
 
 def first_line(error: BaseException) -> str:
@@ -72,6 +69,7 @@ class Place:
     """A temporary store, and what the other places share: the connection that is loaded through."""
 
     description = "temporary store"
+    loaded_into = description  # what an error of writing names
     is_named = False
 
     def __init__(self) -> None:
@@ -107,6 +105,7 @@ class FilePlace(Place):
         self._partial = self._path.with_name(self._path.name + ".partial")
         self._appends = append and path.exists()
         self.description = str(path)
+        self.loaded_into = str(self._partial)
         self.is_named = True
         if path.exists():
             if not append and not force:
@@ -158,6 +157,7 @@ class FolderPlace(Place):
     def __init__(self, path: Path, *, append: bool, force: bool) -> None:
         self._path = path
         self.description = str(path)
+        self.loaded_into = self.description
         self.is_named = True
         self._manifest: dict[str, Any] = {}
         if path.exists() and not path.is_dir():

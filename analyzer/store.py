@@ -14,14 +14,14 @@ import duckdb
 
 from analyzer import __version__, is_compiled, limits
 from analyzer.columns import LineNumbers, TableWriter
-from analyzer.definitions import SCHEMA_VERSION, comment_tables, create_tables, create_views, declared_tables, views
+from analyzer.definitions import SCHEMA_VERSION, check_tables, comment_tables, create_tables, create_views, declared_tables, views
 from analyzer.errors import UnmuxError
 from analyzer.masking import Masker
 from analyzer.places import Place, first_line, is_store, open_existing, place_for
 from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord
 from analyzer.schema import table_of
 
-__all__ = ["Store", "is_store", "open_store"]
+__all__ = ["Store", "declared_tables", "is_store", "open_store"]
 
 _HIGHEST: Final = """
     SELECT
@@ -42,19 +42,19 @@ class _Loader:
         options: Mapping[str, str],
         records: Sequence[type],
     ) -> None:
+        self.tables = declared_tables(records)
+        self.options = options
         self.place = place_for(path, append=append, force=force)
         self.connection = self.place.connection
-        self.options = options
-        self.tables = declared_tables(records)
         self.next_capture_index = 0
         self.added_rows = False
+        self.failed = False
         self.metadata: set[tuple[str, str]] = set()  # facts that are stored already
         try:
             first_line_id = self._continue()
             self.connection.execute("BEGIN")
-            create_tables(self.connection, self.tables, self.place.description)
-            if self.place.is_named:
-                comment_tables(self.connection, self.tables)
+            create_tables(self.connection, self.tables)
+            comment_tables(self.connection, self.tables)
             create_views(self.connection, views(self.tables))
             self.connection.execute("COMMIT")
         except BaseException:
@@ -79,15 +79,26 @@ class _Loader:
             versions = {value for key, value in self.metadata if key == "schema_version"}
             if versions != {SCHEMA_VERSION}:
                 raise UnmuxError(f"{where}: its tables have version {', '.join(sorted(versions))}, not {SCHEMA_VERSION}")
+            check_tables(existing, self.tables, where)
             highest_index, highest_line = existing.execute(_HIGHEST).fetchall()[0]
-        except duckdb.CatalogException as error:
+        except duckdb.Error as error:
             raise UnmuxError(f"{where}: is no store of unmux: {first_line(error)}") from error
+        finally:
+            if existing is not self.connection:
+                existing.close()
         self.next_capture_index = int(highest_index) + 1
         return int(highest_line) + 1
 
     def is_worth_keeping(self) -> bool:
         """Whether rows were added to a store that has a name."""
         return self.place.is_named and (self.added_rows or bool(self._waiting))
+
+    def give_up(self) -> None:
+        """End without finishing: nothing stays of a store without rows, and what a failed one has stays where it is."""
+        if self.is_worth_keeping():
+            self.connection.close()
+        else:
+            self.place.discard()
 
     def add(self, rows: Rows) -> None:
         self._waiting += rows
@@ -124,10 +135,14 @@ class _Loader:
 
     def _insert(self) -> None:
         """Insert all batches in one transaction: DuckDB writes its tables out once for each."""
-        self.connection.execute("BEGIN")
-        for writer in self.writers.values():
-            writer.insert()
-        self.connection.execute("COMMIT")
+        try:
+            self.connection.execute("BEGIN")
+            for writer in self.writers.values():
+                writer.insert()
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.failed = True  # what was inserted before stays; the rows of this transaction are gone
+            raise
 
     def finish(self, complete: bool) -> duckdb.DuckDBPyConnection:
         self.flush()
@@ -223,13 +238,12 @@ class Store:
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """The relation of a SELECT (``.df()``, ``.arrow()``, ``.fetchall()``); ``params`` fill its ``?`` or ``$name``.
 
-        While rows are still added it sees those added so far. A statement without a result gives an empty relation.
-        Raises ``duckdb.Error``.
+        While rows are still added it sees those added so far. Like DuckDB's it gives None, whatever its type says, for a
+        statement without a result. Raises ``duckdb.Error``, whose text may quote what was captured.
         """
         if self._loader is not None:
             self._loader.flush()
-        relation: duckdb.DuckDBPyRelation | None = self._connection.sql(query, params=params)
-        return self._connection.sql("SELECT NULL AS result WHERE false") if relation is None else relation
+        return self._connection.sql(query, params=params)
 
     def tables(self) -> list[str]:
         """The names of the tables and views."""
@@ -243,11 +257,11 @@ class Store:
     def close(self) -> None:
         """Close it. A store that was not finished keeps what was added; when nothing was, no trace of it stays."""
         try:
-            if self._loader is not None and self._loader.is_worth_keeping():
+            if self._loader is not None and self._loader.is_worth_keeping() and not self._loader.failed:
                 self.finish(complete=False)
         finally:
             if self._loader is not None:
-                self._loader.place.discard()
+                self._loader.give_up()
                 self._loader = None
             self._connection.close()
             if self._place is not None:
@@ -265,7 +279,7 @@ class Store:
         return self._loader
 
     def _unwritten(self, error: BaseException) -> UnmuxError:
-        return UnmuxError(f"{self._loading().place.description}: cannot be written: {first_line(error)}")
+        return UnmuxError(f"{self._loading().place.loaded_into}: cannot be written: {first_line(error)}")
 
 
 def open_store(path: str) -> Store:
