@@ -9,8 +9,8 @@ from analyzer import limits
 
 EXTENSION: Final = "permessage-deflate"
 TAIL: Final = b"\x00\x00\xff\xff"  # what a sender leaves out at the end of a message (RFC 7692 section 7.2.2)
-LARGEST_WINDOW_BITS: Final = 15
-SMALLEST_ZLIB_BITS: Final = 9  # zlib compresses with 9 where 8 is asked of it, so an endpoint that agreed on 8 may send 9
+WINDOW_BITS: Final = ("8", "9", "10", "11", "12", "13", "14", "15")
+WINDOW: Final = 1 << 15  # the largest, whatever was agreed
 
 
 class Agreement:
@@ -23,8 +23,6 @@ class Agreement:
         self.has_others = False  # extensions that give reserved bits and payloads a meaning we do not know
         self.server_takeover = True  # a message towards the client may refer to earlier ones
         self.client_takeover = True
-        self.server_window_bits: i64 = LARGEST_WINDOW_BITS
-        self.client_window_bits: i64 = LARGEST_WINDOW_BITS
         self.fault: str | None = None  # the parameter that cannot be; it is then as if it were not there
         for extension in (extensions or "").split(","):
             name, *parameters = (part.strip() for part in extension.split(";"))
@@ -43,15 +41,8 @@ class Agreement:
             self.server_takeover = False
         elif name == "client_no_context_takeover" and not value:
             self.client_takeover = False
-        elif name == "server_max_window_bits" and value in _WINDOW_BITS:
-            self.server_window_bits = int(value)
-        elif name == "client_max_window_bits" and value in _WINDOW_BITS:
-            self.client_window_bits = int(value)
-        else:
+        elif name not in ("server_max_window_bits", "client_max_window_bits") or value not in WINDOW_BITS:
             self.fault = parameter
-
-
-_WINDOW_BITS: Final = ("8", "9", "10", "11", "12", "13", "14", "15")
 
 
 class Inflater:
@@ -62,13 +53,15 @@ class Inflater:
 
     After a message that is not known, messages may refer to bytes that we lack. zlib refuses each such reference, so
     that what does inflate from a new window is right, and ``is_certain`` only says whether a failure is the sender's.
+
+    The window is always the largest. zlib refuses references beyond a smaller one only where it has not the bytes at hand,
+    so that what is refused would depend on how a message is cut; and it compresses with 9 bits where 8 were agreed.
     """
 
-    def __init__(self, window_bits: i64, takeover: bool, is_certain: bool) -> None:
-        self.is_certain = is_certain
+    def __init__(self, takeover: bool) -> None:
+        self.is_certain = True
         self.fault: str | None = None
         self.is_limit = False  # the fault is a limit of ours
-        self._window_bits: i64 = window_bits if window_bits > SMALLEST_ZLIB_BITS else SMALLEST_ZLIB_BITS
         self._takeover = takeover
         self._decompressor: zlib._Decompress | None = None
         self._input = b""
@@ -98,7 +91,7 @@ class Inflater:
             self.fault = f"no message tried after {limits.INFLATE_FAILURES} failures"
             self.is_limit = True
         elif self._decompressor is None or not self._takeover:
-            self._decompressor = zlib.decompressobj(-self._window_bits)
+            self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
             self._recent = []
             self._recent_bytes = 0
 
@@ -161,21 +154,19 @@ class Inflater:
         if self._final_blocks > limits.FINAL_BLOCKS:
             self._fail(f"more than {limits.FINAL_BLOCKS} final blocks", True)
             return None
-        window = b"".join(self._recent)[-(1 << self._window_bits) :]
-        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=window)
+        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS, zdict=b"".join(self._recent)[-WINDOW:])
         return self._decompressor
 
     def _remember(self, output: bytes) -> None:
         """Keep the last window's worth of output."""
-        window: i64 = 1 << self._window_bits
-        if len(output) >= window:
+        if len(output) >= WINDOW:
             self._recent = [output]
             self._recent_bytes = len(output)
             return
         self._recent.append(output)
         self._recent_bytes += len(output)
-        if self._recent_bytes > 4 * window or len(self._recent) > 512:
-            self._recent = [b"".join(self._recent)[-window:]]
+        if self._recent_bytes > 2 * WINDOW or len(self._recent) > 512:
+            self._recent = [b"".join(self._recent)[-WINDOW:]]
             self._recent_bytes = len(self._recent[0])
 
     def _fail(self, fault: str, is_limit: bool = False) -> None:

@@ -17,7 +17,7 @@ class TextReader:
         self._pending = b""  # a character's first bytes, up to three
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes; ``is_valid`` becomes False with the byte that cannot be. Bytes after it are ignored."""
+        """Take the next bytes; ``is_valid`` becomes False when they cannot be text. Bytes after that are ignored."""
         if not self.is_valid:
             return
         if self._pending:

@@ -122,8 +122,8 @@ class WebSocketDissector:
         self._header = FrameHeader()
         self._messages: i64 = 0
         self._rows: Rows = []  # those of the call under way; kept for close where it raises
-        self._to_server = Side(TO_SERVER, Inflater(agreement.client_window_bits, agreement.client_takeover, True))
-        self._to_client = Side(1 - TO_SERVER, Inflater(agreement.server_window_bits, agreement.server_takeover, True))
+        self._to_server = Side(TO_SERVER, Inflater(agreement.client_takeover))
+        self._to_client = Side(1 - TO_SERVER, Inflater(agreement.server_takeover))
 
     @staticmethod
     def probe(first: bytes, second: bytes) -> Match:
@@ -159,7 +159,6 @@ class WebSocketDissector:
         if side.state == IN_PAYLOAD and current is not None:
             current.touch(timestamp, released, packet, self._stream.scope.stall_index)
             side.count_payload(current, length)
-            current.payload_bytes += length
             if side.remaining == 0:
                 self._end_frame(side, current)
         return self._flush()
@@ -180,12 +179,10 @@ class WebSocketDissector:
             if current.is_compressed:
                 side.inflater.lose()
             side.count_payload(current, length)
-            current.payload_bytes += length
             if side.remaining == 0:
                 self._end_frame(side, current)
         elif side.state in (IN_HEADER, IN_PAYLOAD):
-            found = "missing bytes" if length is None else f"{length} missing bytes"
-            self._lose(side, timestamp, packet, found)
+            self._lose(side, timestamp, packet, "missing bytes" if length is None else f"{length} missing bytes")
         return self._flush()
 
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
@@ -556,6 +553,8 @@ class WebSocketDissector:
             current.wire_bytes += len(side.header)
         if message is not None:
             self._emit(side, message, False, is_measured)
+            if message.is_compressed:
+                side.inflater.lose()
         if current is not None and current is not message:
             self._emit(side, current, False, is_measured)
         side.header = b""

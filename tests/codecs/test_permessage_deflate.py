@@ -1,0 +1,183 @@
+import random
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer import limits
+from analyzer.codecs.permessage_deflate import Agreement, Inflater
+
+
+def agreed(extensions: str | None) -> tuple[object, ...]:
+    agreement = Agreement(extensions)
+    return (
+        agreement.has_deflate,
+        agreement.server_takeover,
+        agreement.client_takeover,
+        agreement.has_others,
+        agreement.fault,
+    )
+
+
+@pytest.mark.parametrize(
+    ("extensions", "expected"),
+    [
+        (None, (False, True, True, False, None)),
+        ("", (False, True, True, False, None)),
+        ("permessage-deflate", (True, True, True, False, None)),
+        ("Permessage-Deflate ; server_no_context_takeover", (True, False, True, False, None)),
+        ("permessage-deflate;client_no_context_takeover", (True, True, False, False, None)),
+        ('permessage-deflate; server_max_window_bits="9"; client_max_window_bits=8', (True, True, True, False, None)),
+        ("permessage-deflate; server_max_window_bits=16", (True, True, True, False, "server_max_window_bits=16")),
+        ("permessage-deflate; client_max_window_bits", (True, True, True, False, "client_max_window_bits")),
+        ("x-frobnicate, permessage-deflate", (True, True, True, True, None)),
+    ],
+)
+def test_the_parameters_of_a_response_are_read(extensions: str | None, expected: tuple[object, ...]) -> None:
+    assert agreed(extensions) == expected
+
+
+def deflate(compressor: "zlib._Compress", data: bytes) -> bytes:
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def inflate(inflater: Inflater, wire: bytes, cuts: list[int] | None = None) -> bytes | str:
+    """The message, or why it is not known."""
+    inflater.begin()
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts or []), len(wire)]
+    result = b""
+    for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        inflater.write(wire[start:end], number == len(edges) - 2)
+        while output := inflater.read():
+            assert len(output) <= limits.INFLATE_STEP_BYTES
+            result += output
+    inflater.end()
+    return result if inflater.fault is None else inflater.fault
+
+
+MESSAGES = st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=5).map(lambda part: part.encode() * 99)), max_size=6)
+
+
+@given(MESSAGES, st.booleans(), st.sampled_from([9, 10, 15]), st.lists(st.integers(0, 300), max_size=5))
+def test_what_zlib_compressed_comes_back_however_it_is_cut(
+    messages: list[bytes], takeover: bool, bits: int, cuts: list[int]
+) -> None:
+    inflater = Inflater(takeover)
+    compressor = zlib.compressobj(wbits=-bits)
+    for message in messages:
+        assert inflate(inflater, deflate(compressor, message), cuts) == message
+        if not takeover:
+            compressor = zlib.compressobj(wbits=-bits)
+
+
+def test_an_endpoint_that_agreed_on_a_window_of_256_bytes_may_use_512_because_zlib_does() -> None:
+    data = bytes(range(256)) + b"-" * 100 + bytes(range(256))
+    assert inflate(Inflater(True), deflate(zlib.compressobj(wbits=-9), data)) == data
+
+
+@pytest.mark.parametrize("ends", [zlib.Z_SYNC_FLUSH, zlib.Z_FINISH])
+def test_a_message_may_refer_to_the_farthest_bytes_of_the_window_however_the_last_one_ended(ends: int) -> None:
+    noise = random.Random(1).randbytes(32_000)
+    compressor = zlib.compressobj(wbits=-15)
+    first = compressor.compress(noise) + compressor.flush(ends)
+    first = first[:-4] if ends == zlib.Z_SYNC_FLUSH else first + b"\x00"
+    second = deflate(zlib.compressobj(wbits=-15, zdict=noise), noise[:300])
+    assert len(second) < 20
+    inflater = Inflater(True)
+    assert inflate(inflater, first, [100, 31_000]) == noise
+    assert inflate(inflater, second) == noise[:300]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        "f248cdc9c90700",  # one fixed block
+        "000500faff48656c6c6f00",  # a block without compression
+        "f348cdc9c9070000",  # a final block, then an empty one
+        "f348cdc9c90700",  # a final block without the empty one that should follow
+        "f248050000 00ffff cac9c90700",  # two blocks
+    ],
+)
+def test_the_examples_of_the_standard_inflate(wire: str) -> None:
+    data = bytes.fromhex(wire)
+    assert inflate(Inflater(True), data) == b"Hello"
+    assert inflate(Inflater(False), data, list(range(len(data)))) == b"Hello"
+
+
+def test_a_message_may_refer_to_one_before_a_final_block() -> None:
+    inflater = Inflater(True)
+    assert inflate(inflater, bytes.fromhex("f348cdc9c9070000")) == b"Hello"
+    assert inflate(inflater, bytes.fromhex("f200110000")) == b"Hello"
+
+
+def test_an_empty_message_is_empty_with_its_one_octet_and_without() -> None:
+    inflater = Inflater(True)
+    assert [inflate(inflater, wire) for wire in (b"\x00", b"", b"\x00")] == [b"", b"", b""]
+    assert inflate(inflater, bytes.fromhex("f248cdc9c90700")) == b"Hello"
+
+
+def test_after_lost_bytes_only_messages_that_stand_alone_are_known_and_those_that_refer_to_them() -> None:
+    compressor = zlib.compressobj(wbits=-15)
+    wires = [deflate(compressor, data) for data in (b"first words", b"first words again", b"\x00unlike", b"\x00unlike words")]
+    inflater = Inflater(True)
+    assert inflate(inflater, wires[0]) == b"first words"
+    inflater.lose()
+    assert not inflater.is_certain
+    assert [inflate(inflater, wire) for wire in wires[1:]] == [
+        "invalid distance too far back",
+        b"\x00unlike",
+        "invalid distance too far back",
+    ]
+
+
+def test_after_lost_bytes_messages_without_takeover_are_known() -> None:
+    inflater = Inflater(False)
+    wire = bytes.fromhex("f248cdc9c90700")
+    assert inflate(inflater, wire) == b"Hello"
+    inflater.lose()
+    assert inflater.is_certain
+    assert inflate(inflater, wire) == b"Hello"
+
+
+def bomb(size: int) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return b"".join(compressor.compress(bytes(1 << 20)) for _ in range(size >> 20)) + compressor.flush(zlib.Z_SYNC_FLUSH)[:-4]
+
+
+def count(inflater: Inflater, wire: bytes) -> int:
+    """The size of a message that is not kept; -1 when it is not known."""
+    inflater.begin()
+    inflater.write(wire, True)
+    size = 0
+    while output := inflater.read():
+        size += len(output)
+    inflater.end()
+    return size if inflater.fault is None else -1
+
+
+def test_a_message_that_grows_past_the_limit_is_given_up() -> None:
+    inflater = Inflater(False)
+    assert count(inflater, bomb(limits.INFLATED_MESSAGE_BYTES)) == limits.INFLATED_MESSAGE_BYTES
+    inflater = Inflater(False)
+    assert count(inflater, bomb(limits.INFLATED_MESSAGE_BYTES + (1 << 20))) == -1
+    assert inflater.is_limit
+    assert inflate(inflater, bytes.fromhex("f248cdc9c90700")) == b"Hello"
+
+
+def test_messages_that_all_grow_a_thousandfold_are_given_up_after_a_while() -> None:
+    inflater = Inflater(False)
+    wire = bomb(16 << 20)
+    sizes = [count(inflater, wire) for _ in range(8)]
+    assert sizes[:4] == [16 << 20] * 4
+    assert sizes[-1] == -1
+
+
+def test_a_direction_whose_messages_never_inflate_is_not_tried_forever() -> None:
+    inflater = Inflater(True)
+    faults = [inflate(inflater, b"\xff\xff") for _ in range(limits.INFLATE_FAILURES + 1)]
+    assert faults == ["invalid block type"] * limits.INFLATE_FAILURES + ["no message tried after 16 failures"]
+
+
+def test_a_message_of_endless_final_blocks_is_given_up() -> None:
+    assert inflate(Inflater(True), b"\x03\x00" * 10_000) == "more than 64 final blocks"
