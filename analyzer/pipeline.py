@@ -30,12 +30,13 @@ Progress = Callable[[int], bool]
 """Called with the bytes read so far; False stops reading, and what was read is stored."""
 
 
-def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress | None = None) -> None:
-    """Take everything in ``captures`` apart and hand the rows to ``sink``."""
+def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress | None = None) -> bool:
+    """Take everything in ``captures`` apart and hand the rows to ``sink``; False when ``progress`` stopped it."""
     decoder = Decoder()
     connections = ConnectionTable(context)
     not_decoded: dict[int, int] = {}  # capture_index -> packets
     until_report: i64 = PACKETS_BETWEEN_REPORTS
+    is_complete = True
     while True:
         reader = captures.next()
         if reader is None:
@@ -63,10 +64,12 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
             until_report = PACKETS_BETWEEN_REPORTS
             sink.add(list(decoder.drain_anomalies()))
             if progress is not None and not progress(captures.bytes_read):
+                is_complete = False
                 break
     sink.add(connections.finish())
     sink.add(list(decoder.drain_anomalies()))
     sink.add(_about_captures(captures, decoder, not_decoded))
+    return is_complete
 
 
 def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[int, int]) -> Rows:
@@ -129,8 +132,7 @@ def analyze(
         captures = CaptureSet(paths, store.next_capture_index())
         if opened is not None:
             opened(captures)
-        run(captures, context, store, progress)
-        store.finish()
+        store.finish(complete=run(captures, context, store, progress))
     except BaseException:
         store.close()
         raise

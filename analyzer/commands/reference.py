@@ -2,9 +2,9 @@
 
 from analyzer import protocols as known_protocols
 from analyzer.commands import source
+from analyzer.definitions import declared_tables
 from analyzer.errors import UsageError
-from analyzer.schema import Table
-from analyzer.store import all_tables
+from analyzer.schema import Table, table_of
 
 _PREFACE = """\
 # Tables
@@ -15,6 +15,11 @@ Generated from the declarations by `unmux tables --format markdown`; do not edit
 become NULL, *time* columns too or are flagged, *capture* columns are free to differ. A value that is not known is NULL.
 Times are UTC, in nanoseconds; `*_ns` are nanoseconds, `*_bytes` bytes; packets are frame numbers as Wireshark counts.
 """
+
+
+def all_tables() -> list[Table]:
+    """Every table: those each store has, then those of the protocols."""
+    return list(declared_tables([record for dissector in known_protocols.dissectors() for record in dissector.records]).values())
 
 
 def tables(name: str | None, form: str) -> None:
@@ -63,7 +68,6 @@ def markdown(found: list[Table]) -> str:
 def protocols() -> None:
     """Print the dissectors with their ports and tables."""
     from analyzer.reports import render
-    from analyzer.schema import table_of
 
     rows = [
         (

@@ -127,7 +127,8 @@ def analyzed(
 @contextmanager
 def opened(paths: list[str], options: Options) -> Iterator["Store"]:
     """The store that the user named, or that of the captures they named."""
-    from analyzer.store import is_store, open_store
+    from analyzer.places import is_store
+    from analyzer.store import open_store
 
     if len(paths) == 1 and is_store(paths[0]):
         with open_store(paths[0]) as store:

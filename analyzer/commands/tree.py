@@ -24,6 +24,7 @@ LEFT JOIN (
 ) e USING (connection_id, stream_index)
 WHERE s.connection_id = ? ORDER BY s.stream_index LIMIT ?
 """
+_COUNT = "SELECT count(*) FROM streams WHERE connection_id = ? AND stream_index > 0"
 
 
 def draw(store: Store, limit: int) -> None:
