@@ -17,6 +17,7 @@ DROPPED_PACKETS: Final = 1 << 62  # a file that claims more is not believed; the
 BLOCK_BYTES: Final = (
     1 << 16
 )  # of a file at a time: stays in a core's cache while it is worked on; with 1 MiB, reading took twice as long
+COMPRESSED_BLOCK_BYTES: Final = 1 << 13  # handed to a decompressor at a time: damage costs all that this much expands to
 DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz -9 needs; zstd's own limit is 128 MiB
 
 # --- stream: finding the protocol
@@ -41,6 +42,13 @@ REORDER_PACKETS: Final = 64  # the same in packets of the capture
 HELD_BYTES: Final = 8 << 20  # out-of-order bytes of one direction; above the largest usual receive window (6 MiB)
 HELD_SEGMENTS: Final = 16_384  # out-of-order segments of one direction; HELD_BYTES in segments of 512 bytes
 LINGER_NANOSECONDS: Final = 5_000_000_000  # how long a closed connection collects late packets
+ALL_HELD_BYTES: Final = 256 << 20  # out-of-order bytes of all connections; then the one that adds gives up its holes
+COPY_PACKETS: Final = 32  # packets of one end among which an exact copy is recognised; taps copy in bursts below this
+COPY_NANOSECONDS: Final = 1_000_000_000  # how long after a packet its copy may come, where the IP header numbers packets
+UNNUMBERED_COPY_NANOSECONDS: Final = 3_000_000  # the same where it does not; retransmissions are rarely that fast
+LATE_NANOSECONDS: Final = 3_000_000  # a hole filled sooner was reordering, where the round trip is not known
+FLOW_NANOSECONDS: Final = 120_000_000_000  # silence that ends a UDP flow; twice what address translators usually allow
+CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps that jump back by more were set back; time goes on from there
 OPEN_CONNECTIONS: Final = 200_000  # in all; then the least recently used are put away (about 1 KB each)
 
 # --- store

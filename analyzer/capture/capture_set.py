@@ -140,8 +140,8 @@ class CaptureSet:
 
     def _look_through(self, folder: str, seen: set[tuple[int, int]]) -> None:
         """Take the captures in a folder and the folders in it, leaving out hidden ones and files that are no captures."""
-        before = len(self._waiting)
-        files = 0
+        files = captures = 0
+        unreadable = ""
         for where, folders, names in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
@@ -151,12 +151,15 @@ class CaptureSet:
                 files += 1
                 try:
                     self._look_at(path, seen)
+                    captures += 1
                 except NoCaptureError:
                     continue
                 except CaptureError as error:
-                    self.unreadable.append(str(error))
-        if len(self._waiting) == before:
-            raise CaptureError(f"{folder}: required a folder with captures, found none in {files} files")
+                    unreadable = str(error)
+                    self.unreadable.append(unreadable)
+        if not captures:
+            last = f" ({unreadable})" if unreadable else ""
+            raise CaptureError(f"{folder}: required a folder with captures, found none in {files} files{last}")
 
     def _look_at(self, path: str, seen: set[tuple[int, int]]) -> None:
         """Find out when a capture begins. Raises ``CaptureError``."""
@@ -183,7 +186,7 @@ def _identity(path: str) -> tuple[int, int] | None:
     """What tells whether two paths are the same file; None where there is none."""
     try:
         status = os.fstat(0) if path == STANDARD_INPUT else os.stat(path)  # noqa: PTH116  # as fstat
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the path; opening it will say so
         return None
     return status.st_dev, status.st_ino
 

@@ -106,6 +106,7 @@ class CompressedSource(Source):
         self._input = b""  # compressed bytes not handed over yet
         self._decompressor: _Decompressor | None = None  # of the current member, None between members
         self._is_ended = False
+        stored.block_bytes = min(block_bytes, limits.COMPRESSED_BLOCK_BYTES)
 
     def read(self) -> bytes:
         """The next expanded bytes, at most a block; empty at the end."""
@@ -124,11 +125,12 @@ class CompressedSource(Source):
 
     def _next_member(self) -> bool:
         """Begin the next member; False when there is none."""
+        # Zeros between and after members are padding: of tapes, and xz file format section 2.2.
+        self._input = self._input.lstrip(b"\x00")
         while len(self._input) < MAGIC_BYTES:
             more = self._stored.read()
             if not more:
                 break
-            # Zeros between and after members are padding (tapes, xz section 2.2).
             self._input = (self._input + more).lstrip(b"\x00")
         if not self._input:
             self.fault = self._stored.fault
@@ -165,8 +167,6 @@ class CompressedSource(Source):
         if decompressor.eof:
             self._input = decompressor.unused_data + self._input
             self._decompressor = None
-            if not self._input.strip(b"\x00"):
-                self._input = b""
         return block
 
 

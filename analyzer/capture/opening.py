@@ -53,15 +53,16 @@ def _reader(path: str, stored: Source, size: int | None, block_bytes: int) -> Ca
     source = expanded(stored, path, block_bytes)
     first = source.first(FILE_HEADER_BYTES)
     inside = f" in {source.compression} data" if source.compression else ""
+    fault = f" ({source.fault})" if source.fault else ""
     if first[:4] in MAGICS:
-        if len(first) < FILE_HEADER_BYTES:
-            raise CaptureError(f"{path}: required a pcap file header of {FILE_HEADER_BYTES} bytes, found {len(first)}{inside}")
-        return PcapReader(path, source, size)
+        if len(first) == FILE_HEADER_BYTES:
+            return PcapReader(path, source, size)
+        required = f"a pcap file header of {FILE_HEADER_BYTES} bytes"
+        raise CaptureError(f"{path}: required {required}, found {len(first)}{inside}{fault}")
     if first[:4] == SECTION_MAGIC and first[8:FIRST_BYTES] in BYTE_ORDERS:
         return PcapngReader(path, source, size)
-    if not first and not source.compression and not source.fault:
-        raise NoCaptureError(f"{path}: required {_REQUIRED}, found an empty file")
-    fault = f" ({source.fault})" if source.fault else ""
-    raise NoCaptureError(
-        f"{path}: required {_REQUIRED}, found {described(first[:_SHOWN_BYTES]) if first else 'nothing'}{inside}{fault}"
-    )
+    if first:
+        found = described(first[:_SHOWN_BYTES])
+    else:
+        found = "nothing" if source.compression or source.fault else "an empty file"
+    raise NoCaptureError(f"{path}: required {_REQUIRED}, found {found}{inside}{fault}")

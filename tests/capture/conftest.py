@@ -7,6 +7,7 @@ import pytest
 
 from analyzer import limits
 from analyzer.capture.capture_set import CaptureSet
+from analyzer.errors import CaptureError
 
 
 class Packet(NamedTuple):
@@ -106,6 +107,15 @@ class Files:
             packets.append(Files.packet(reader))
         (reader,) = captures.readers
         return packets, reader
+
+    @staticmethod
+    def outcome(path, block_bytes=limits.BLOCK_BYTES):
+        """The packets of one capture and the report of why there are no more, from the reader or the error."""
+        try:
+            packets, reader = Files.read(path, block_bytes)
+        except CaptureError as error:
+            return [], str(error)
+        return packets, reader.truncation
 
     @staticmethod
     def merged(paths, first_capture_index=0):

@@ -289,8 +289,7 @@ def test_the_size_of_the_blocks_that_are_read_changes_nothing(files, scratch):
         ),
         (
             struct.pack("<III", 0x0A0D0D0A, 28, 0) + bytes(16),
-            "block after packet 1 at byte 84: required a section header's byte order 1a 2b 3c 4d, either way round, "
-            "found 00 00 00 00",
+            "block after packet 1 at byte 84: required a section header's byte order 1a 2b 3c 4d, either way round, found 00 00 00 00",
         ),
         (
             struct.pack("<II", 6, 0x40020 + 4) + struct.pack("<IIIII", 0, 0, 0, 0x40001, 0x40001) + bytes(0x40004)
