@@ -1,0 +1,160 @@
+"""What TCP connections and UDP flows have in common: two ends, one of them the client, and a stream of their bytes."""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.connections.community_id import TCP_PROTOCOL_NUMBER, UDP_PROTOCOL_NUMBER, community_id
+from analyzer.connections.history import History
+from analyzer.packets.addresses import address_text
+from analyzer.packets.segment import Segment
+from analyzer.records import AnomalyRecord, ConnectionRecord, Rows
+from analyzer.stream import DIRECTION_NAMES, Context, Scope, Stream
+
+CAPTURE_SHIFT: Final = 40  # connection_id = capture_index * 2^40 + frame number
+HANDSHAKE: Final = "handshake"
+PROTOCOL: Final = "protocol"
+PORT: Final = "port"
+FIRST_SENDER: Final = "first_sender"
+
+
+class Connection:
+    """A TCP connection or UDP flow. Side 0 is the end whose packet came first."""
+
+    def __init__(
+        self,
+        context: Context,
+        transport: str,
+        segment: Segment,
+        timestamp: i64,
+        frame: i64,
+        capture_index: i64,
+        interface: str | None,
+    ) -> None:
+        self.context = context
+        self.transport = transport
+        self.connection_id: i64 = (capture_index << CAPTURE_SHIFT) + frame
+        self.capture_index = capture_index
+        self.addresses: tuple[bytes, bytes] = segment.address_bytes()
+        self.port: i64 = segment.source_port
+        self.peer_port: i64 = segment.destination_port
+        self.client_side: i64 = 0
+        self.role_evidence = FIRST_SENDER
+        self.vlan_id: i64 = segment.vlan_id
+        self.encapsulation: str | None = segment.encapsulation
+        self.interface = interface
+        self.started_at = timestamp
+        self.ended_at = timestamp
+        self.first_packet = frame
+        self.last_packet = frame
+        self.history = History()
+        self.scope: Scope | None = None
+        self.stream: Stream | None = None
+        self.is_finished = False  # its rows are written
+        self.used_at: i64 = 0  # the table's clock
+
+    def guess_roles(self) -> None:
+        """Decide who is the client by the ports that servers are known to use, else by who sent first."""
+        is_server = self._is_server_port(self.port)
+        if is_server != self._is_server_port(self.peer_port):
+            self.client_side = 1 if is_server else 0
+            self.role_evidence = PORT
+
+    def _is_server_port(self, port: i64) -> bool:
+        key = (self.transport, port)
+        return key in self.context.server_ports or key in self.context.decode_as
+
+    def server_port(self) -> i64:
+        """The port of the end that is the server, as far as is known."""
+        return self.peer_port if self.client_side == 0 else self.port
+
+    def need_scope(self) -> Scope:
+        """What the streams share, made when it is first needed."""
+        scope = self.scope
+        if scope is None:
+            scope = Scope(self.context, self.connection_id, self.transport, self.server_port(), self.role_evidence == HANDSHAKE)
+            self.scope = scope
+        return scope
+
+    def need_stream(self) -> Stream:
+        """The connection's own bytes as a stream, made when the first of them come."""
+        stream = self.stream
+        if stream is None:
+            stream = Stream(self.need_scope())
+            self.stream = stream
+        return stream
+
+    def follow_roles(self) -> None:
+        """Turn client and server if the bytes have shown that they are the other way round."""
+        stream = self.stream
+        if stream is not None and stream.reversed:
+            stream.reversed = False
+            self.client_side = 1 - self.client_side
+            self.role_evidence = PROTOCOL
+
+    def anomaly(
+        self,
+        kind: str,
+        side: i64,
+        timestamp: i64,
+        packet: i64,
+        required: str,
+        found: str,
+        section: str,
+        missing_bytes: int | None = None,
+        is_assumed: bool = False,
+    ) -> Rows:
+        """The row of a fault in the bytes that ``side`` sent."""
+        return self.need_scope().anomaly(
+            AnomalyRecord(
+                stream_index=0,
+                direction=DIRECTION_NAMES[side ^ self.client_side],
+                occurred_at=timestamp,
+                packet=packet,
+                kind=kind,
+                required=required,
+                found=found,
+                section=section or None,
+                missing_bytes=missing_bytes,
+                is_assumed=is_assumed,
+            )
+        )
+
+    def base_record(self) -> ConnectionRecord:
+        """The connection's row with what every connection has."""
+        client = self.client_side
+        stream = self.stream
+        scope = self.scope
+        source, destination = self.addresses
+        number = TCP_PROTOCOL_NUMBER if self.transport == "tcp" else UDP_PROTOCOL_NUMBER
+        return ConnectionRecord(
+            connection_id=self.connection_id,
+            capture_index=self.capture_index,
+            transport=self.transport,
+            client_address=address_text(source if client == 0 else destination),
+            client_port=self.port if client == 0 else self.peer_port,
+            server_address=address_text(destination if client == 0 else source),
+            server_port=self.server_port(),
+            role_evidence=self.role_evidence,
+            vlan_id=None if self.vlan_id < 0 else self.vlan_id,
+            encapsulation=self.encapsulation,
+            interface=self.interface,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            duration_ns=self.ended_at - self.started_at,
+            history=self.history.text(client),
+            protocol=None if stream is None else stream.protocol,
+            streams=0 if scope is None else scope.streams,
+            community_id=community_id(number, source, self.port, destination, self.peer_port),
+            first_packet=self.first_packet,
+            last_packet=self.last_packet,
+        )
+
+    def release(self) -> Rows:
+        """Let go of the streams; returns the rows that counted further faults."""
+        self.is_finished = True
+        scope = self.scope
+        rows: Rows = [] if scope is None else scope.finish()
+        self.stream = None
+        self.scope = None
+        return rows

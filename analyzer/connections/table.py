@@ -1,0 +1,390 @@
+"""The connection table: from packets to connections, and the moments at which something is due without a packet.
+
+A hole is declared when an acknowledgment that its sender's peer could send has passed it and the capture has advanced
+by a reordering window of time and packets since, for captures from several queues record acknowledgments before the
+data they cover. Where the other direction is not captured at all, the window alone decides, and the row says that it is
+assumed. A connection that was closed collects late packets for a while before its rows are written.
+"""
+
+from collections import deque
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.connections import history
+from analyzer.connections.connection import Connection
+from analyzer.connections.half import Half
+from analyzer.connections.reassembly import SEQUENCE_MASK
+from analyzer.connections.tcp import ACK, FIN, RST, SYN, TcpConnection
+from analyzer.connections.udp import UdpFlow
+from analyzer.packets.decoder import TCP
+from analyzer.packets.segment import Segment
+from analyzer.records import Rows
+from analyzer.stream import CloseReason, Context
+
+NEVER: Final = 1 << 62
+URGENT: Final = 32
+PUT_AWAY_PART: Final = 16  # of the connections, one in so many, when there are too many
+
+
+class Due:
+    """Something to look at again at a time and packet count of the table's clock."""
+
+    def __init__(self, clock: i64, count: i64, connection: Connection, half: Half | None) -> None:
+        self.clock = clock
+        self.count = count
+        self.connection = connection
+        self.half = half
+
+
+class ConnectionTable:
+    """Every connection that is open, by the flow key of each of its ends."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._halves: dict[bytes, Half] = {}
+        self._flows: dict[bytes, UdpFlow] = {}
+        self._open: i64 = 0
+        self._held_bytes: i64 = 0
+        self._clock: i64 = 0  # capture time that never runs backwards
+        self._offset: i64 = 0  # from timestamps to the clock
+        self._count: i64 = 0  # packets of the capture
+        self._capture_index: i64 = -1
+        self._frame: i64 = 0
+        self._next_due: i64 = NEVER
+        self._holes: deque[Due] = deque()  # holes that may be the capture's, and resets
+        self._closed: deque[Due] = deque()
+        self._idle: deque[Due] = deque()
+        self._dissects_udp = False
+        for dissector in context.dissectors:
+            if "udp" in dissector.transports:
+                self._dissects_udp = True
+
+    def packet(
+        self, segment: Segment, kind: i64, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
+    ) -> Rows:
+        """Take what was decoded from a packet: ``kind`` is TCP or UDP. Returns the rows it completes."""
+        clock = timestamp + self._offset
+        if capture_index == self._capture_index and frame > self._frame:
+            self._count += frame - self._frame
+        else:
+            self._count += 1
+        self._frame = frame
+        self._capture_index = capture_index
+        if clock > self._clock:
+            self._clock = clock
+        elif self._clock - clock > limits.CLOCK_STEP_NANOSECONDS:
+            self._offset += self._clock - clock
+        if self._next_due <= self._clock:
+            rows = self._look_at_due()
+            rows += self._take(segment, kind, timestamp, frame, capture_index, interface_name)
+            return rows
+        return self._take(segment, kind, timestamp, frame, capture_index, interface_name)
+
+    def _take(
+        self, segment: Segment, kind: i64, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
+    ) -> Rows:
+        if kind != TCP:
+            return self._take_datagram(segment, timestamp, frame, capture_index, interface_name)
+        half = self._halves.get(segment.flow_key)
+        if half is None:
+            return self._open_connection(segment, timestamp, frame, capture_index, interface_name)
+        peer = half.peer
+        if peer.is_watched or segment.flags & (SYN | FIN | RST | ACK | URGENT) != ACK or segment.window == 0:
+            return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
+        length = segment.payload_length
+        advance: i64 = (segment.acknowledgment - peer.acked) & 0xFFFF_FFFF
+        if advance > peer.highest - peer.acked or length != segment.original_payload_length:
+            return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
+        if length == 0:
+            if not half.is_acking or advance == 0:
+                return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
+        elif not half.is_smooth or segment.sequence != half.next & 0xFFFF_FFFF:
+            return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
+        # the short way: an acknowledgment, or a segment that is next, of an established connection without holes
+        connection = half.connection
+        half.packets += 1
+        connection.last_packet = frame
+        if timestamp > connection.ended_at:
+            connection.ended_at = timestamp
+        half.window = segment.window
+        half.last_sequence = segment.sequence
+        half.last_acknowledgment = segment.acknowledgment
+        half.last_identification = segment.ip_identification
+        half.last_length = length
+        half.last_flags = segment.flags
+        half.last_at = timestamp
+        peer.acked += advance
+        edge = peer.acked + (segment.window << half.shift)
+        if edge > peer.edge:
+            peer.edge = edge
+        if length == 0:
+            return []
+        half.next += length
+        half.delivered += length
+        if half.highest < half.next:
+            half.highest = half.next
+        stream = connection.stream
+        assert stream is not None  # it was made before `is_smooth` was set
+        rows = stream.deliver(
+            half.side ^ connection.client_side, segment.data, segment.payload_offset, length, timestamp, timestamp, frame
+        )
+        if stream.reversed:
+            connection.follow_roles()
+        return rows
+
+    def finish(self) -> Rows:
+        """End what is open, in order of connection_id: the capture is over."""
+        open_connections: dict[int, Connection] = {}
+        for half in self._halves.values():
+            open_connections[half.connection.connection_id] = half.connection
+        for flow in self._flows.values():
+            open_connections[flow.connection_id] = flow
+        rows: Rows = []
+        for connection_id in sorted(open_connections):
+            rows += self._finish(open_connections[connection_id], CloseReason.CAPTURE_END)
+        self._holes.clear()
+        self._closed.clear()
+        self._idle.clear()
+        self._next_due = NEVER
+        return rows
+
+    # --- opening and closing ---
+
+    def _open_connection(
+        self, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
+    ) -> Rows:
+        rows = self._make_room()
+        connection = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
+        first = self._register(connection)
+        self._open += 1
+        rows += connection.take(first, segment, timestamp, frame)
+        self._schedule(connection, first)
+        return rows
+
+    def _register(self, connection: TcpConnection) -> Half:
+        """Make a connection the one that its flow keys name; returns its first end."""
+        first = connection.first
+        second = connection.second
+        assert first is not None
+        assert second is not None
+        self._halves[second.key] = second
+        self._halves[first.key] = first  # the one that stays where a socket is connected to itself
+        return first
+
+    def _finish(self, connection: Connection, reason: CloseReason) -> Rows:
+        """Write a connection's rows and forget it."""
+        if connection.is_finished:
+            return []
+        self._open -= 1
+        if isinstance(connection, UdpFlow):
+            self._forget_flow(connection)
+            return connection.finish(reason)
+        assert isinstance(connection, TcpConnection)
+        rows: Rows = []
+        for half in connection.halves():
+            if self._halves.get(half.key) is half:
+                del self._halves[half.key]
+        self._held_bytes -= connection.held_bytes
+        challenger = connection.challenger
+        connection.challenger = None
+        rows += connection.finish(reason)
+        if challenger is not None:
+            if reason is CloseReason.TIMEOUT:
+                self._register(challenger)
+            else:
+                rows += self._finish(challenger, reason)
+        return rows
+
+    def _forget_flow(self, flow: UdpFlow) -> None:
+        for key in (flow.key, flow.reverse_key):
+            if self._flows.get(key) is flow:
+                del self._flows[key]
+
+    def _make_room(self) -> Rows:
+        """Put the least recently used connections away where there are too many."""
+        if self._open < limits.OPEN_CONNECTIONS:
+            return []
+        connections: dict[int, Connection] = {}
+        for half in self._halves.values():
+            connections[half.connection.connection_id] = half.connection
+        for flow in self._flows.values():
+            connections[flow.connection_id] = flow
+        used = [(connection.ended_at, connection_id) for connection_id, connection in connections.items()]
+        used.sort()
+        rows: Rows = []
+        for _, connection_id in used[: len(used) // PUT_AWAY_PART + 1]:
+            rows += self._finish(connections[connection_id], CloseReason.LIMIT)
+        return rows
+
+    # --- TCP off the short way ---
+
+    def _take_slowly(
+        self, half: Half, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
+    ) -> Rows:
+        connection = half.connection
+        if connection.challenger is not None and self._is_of_challenger(connection, half, segment):
+            return self._take_for_challenger(connection, segment, timestamp, frame)
+        if segment.flags & SYN and not segment.flags & (FIN | RST) and self._is_other(connection, half, segment):
+            if connection.is_over() or half.peer.packets == 0:
+                rows = self._finish(connection, CloseReason.TIMEOUT)
+                return rows + self._open_connection(segment, timestamp, frame, capture_index, interface_name)
+            if not segment.flags & ACK:
+                return self._challenge(connection, segment, timestamp, frame, capture_index, interface_name)
+        return self._take_here(connection, half, segment, timestamp, frame)
+
+    def _take_here(self, connection: TcpConnection, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        held_before = connection.held_bytes
+        rows = connection.take(half, segment, timestamp, frame)
+        self._held_bytes += connection.held_bytes - held_before
+        if self._held_bytes > limits.ALL_HELD_BYTES and connection.held_bytes > held_before:
+            self._held_bytes -= connection.held_bytes
+            rows += connection.give_up_holes()
+            self._held_bytes += connection.held_bytes
+        self._schedule(connection, half)
+        return rows
+
+    def _is_other(self, connection: TcpConnection, half: Half, segment: Segment) -> bool:
+        """Whether a SYN is not that of the connection whose addresses and ports it has."""
+        peer = half.peer
+        if half.isn == segment.sequence:
+            return False
+        if segment.flags & ACK:
+            if peer.isn >= 0 and segment.acknowledgment == (peer.isn + 1) & SEQUENCE_MASK:
+                return False
+            return connection.is_over()
+        if half.isn >= 0:
+            return True
+        if half.next >= 0:  # its bytes were seen first: from several queues packets come out of order
+            start = half.next - half.delivered - half.missing
+            return start & SEQUENCE_MASK != (segment.sequence + 1) & SEQUENCE_MASK
+        return half.packets > 0 or peer.state != history.SYN_SENT  # else both open at the same time
+
+    def _challenge(
+        self,
+        connection: TcpConnection,
+        segment: Segment,
+        timestamp: i64,
+        frame: i64,
+        capture_index: i64,
+        interface_name: str | None,
+    ) -> Rows:
+        """Open a connection beside one that is alive; whether it takes its place the other end decides."""
+        rows: Rows = []
+        if connection.challenger is not None:
+            rows = self._finish(connection.challenger, CloseReason.TIMEOUT)
+        challenger = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
+        connection.challenger = challenger
+        self._open += 1
+        first = challenger.first
+        assert first is not None
+        return rows + challenger.take(first, segment, timestamp, frame)
+
+    def _is_of_challenger(self, connection: TcpConnection, half: Half, segment: Segment) -> bool:
+        challenger = connection.challenger
+        if challenger is None or challenger.first is None:
+            return False
+        first = challenger.first
+        after_syn = (first.isn + 1) & SEQUENCE_MASK
+        if first.key != segment.flow_key:
+            return segment.flags & ACK != 0 and segment.acknowledgment == after_syn
+        if segment.flags & SYN:
+            return segment.sequence == first.isn
+        return segment.sequence == after_syn and half.next & SEQUENCE_MASK != after_syn
+
+    def _take_for_challenger(self, connection: TcpConnection, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        """Take a packet for the connection that began in the middle of another; an answered SYN ends the other."""
+        challenger = connection.challenger
+        assert challenger is not None
+        rows: Rows = []
+        first = challenger.first
+        second = challenger.second
+        assert first is not None
+        assert second is not None
+        half = first if first.key == segment.flow_key else second
+        if not segment.flags & SYN or half is second or connection.is_over():
+            rows = self._finish(connection, CloseReason.TIMEOUT)  # the challenger takes its place
+        return rows + self._take_here(challenger, half, segment, timestamp, frame)
+
+    # --- UDP ---
+
+    def _take_datagram(
+        self, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
+    ) -> Rows:
+        rows: Rows = []
+        flow = self._flows.get(segment.flow_key)
+        if flow is not None and self._clock - flow.used_at > limits.FLOW_NANOSECONDS:
+            rows = self._finish(flow, CloseReason.TIMEOUT)
+            flow = None
+        if flow is None:
+            rows += self._make_room()
+            flow = UdpFlow(self.context, segment, timestamp, frame, capture_index, interface_name)
+            self._flows[flow.reverse_key] = flow
+            self._flows[flow.key] = flow
+            self._open += 1
+            self._wait(self._idle, limits.FLOW_NANOSECONDS, 0, flow, None)
+        flow.used_at = self._clock
+        taken = flow.take(segment, timestamp, frame, self._dissects_udp)
+        return rows + taken if rows else taken
+
+    # --- what is due without a packet ---
+
+    def _wait(self, queue: deque[Due], nanoseconds: i64, packets: i64, connection: Connection, half: Half | None) -> None:
+        clock = self._clock + nanoseconds
+        queue.append(Due(clock, self._count + packets, connection, half))
+        if clock < self._next_due:
+            self._next_due = clock
+
+    def _schedule(self, connection: TcpConnection, half: Half) -> None:
+        """See what a packet has left to be done later."""
+        for side in (half, half.peer):
+            ripe = connection.judge_hole(side)
+            if ripe >= 0:
+                disorder = side.in_disorder()
+                if not disorder.is_scheduled:
+                    disorder.is_scheduled = True
+                    disorder.ripe = ripe
+                    self._wait(self._holes, limits.REORDER_NANOSECONDS, limits.REORDER_PACKETS, connection, side)
+        if connection.reset_packet >= 0 and not connection.is_settling:
+            connection.is_settling = True
+            self._wait(self._holes, limits.REORDER_NANOSECONDS, limits.REORDER_PACKETS, connection, None)
+        if not connection.is_lingering and connection.is_over():
+            connection.is_lingering = True
+            self._wait(self._closed, limits.LINGER_NANOSECONDS, 0, connection, None)
+
+    def _look_at_due(self) -> Rows:
+        """Do what has become due."""
+        rows: Rows = []
+        while self._holes and self._holes[0].clock <= self._clock and self._holes[0].count <= self._count:
+            due = self._holes.popleft()
+            connection = due.connection
+            if not connection.is_finished and isinstance(connection, TcpConnection):
+                rows += self._look_at_hole(connection, due.half)
+        while self._closed and self._closed[0].clock <= self._clock:
+            rows += self._finish(self._closed.popleft().connection, CloseReason.TIMEOUT)
+        while self._idle and self._idle[0].clock <= self._clock:
+            flow = self._idle.popleft().connection
+            quiet = self._clock - flow.used_at
+            if quiet > limits.FLOW_NANOSECONDS:
+                rows += self._finish(flow, CloseReason.TIMEOUT)
+            elif not flow.is_finished:
+                self._wait(self._idle, limits.FLOW_NANOSECONDS - quiet + 1, 0, flow, None)
+        self._next_due = NEVER
+        for queue in (self._holes, self._closed, self._idle):
+            if queue and queue[0].clock < self._next_due:
+                self._next_due = queue[0].clock
+        return rows
+
+    def _look_at_hole(self, connection: TcpConnection, half: Half | None) -> Rows:
+        """Declare holes that were acknowledged a reordering window ago, or end the streams of a reset connection."""
+        held_before = connection.held_bytes
+        if half is None:
+            rows = connection.settle()
+        else:
+            disorder = half.in_disorder()
+            disorder.is_scheduled = False
+            rows = connection.declare_ripe(half, disorder.ripe)
+            self._schedule(connection, half)
+        self._held_bytes += connection.held_bytes - held_before
+        return rows

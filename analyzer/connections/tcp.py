@@ -1,0 +1,530 @@
+"""A TCP connection: what each packet of it means (RFC 9293, RFC 7323, RFC 2018)."""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.connections import history
+from analyzer.connections.connection import HANDSHAKE
+from analyzer.connections.delivery import ACKNOWLEDGED, ONE_SIDED, OVER_LIMIT, Delivery
+from analyzer.connections.half import LARGEST_SCALE, Half
+from analyzer.connections.reassembly import FARTHEST_BEHIND, SEQUENCE_MASK, SEQUENCE_NUMBERS, Piece, extended
+from analyzer.packets.segment import Segment
+from analyzer.records import ConnectionRecord, Rows, StallRecord
+from analyzer.stream import DIRECTION_NAMES, CloseReason, Context
+
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+ACK: Final = 16
+UNSEEN: Final = -1
+AMBIGUOUS: Final = -2  # sent more than once: nobody knows which one was answered
+DUPLICATE_ACKNOWLEDGMENTS: Final = 3  # RFC 5681 section 3.2
+
+
+class TcpConnection(Delivery):
+    """A TCP connection."""
+
+    def __init__(
+        self, context: Context, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface: str | None
+    ) -> None:
+        super().__init__(context, segment, timestamp, frame, capture_index, interface)
+        first = Half(0, segment.flow_key, self)
+        second = Half(1, segment.reverse_key(), self)
+        first.peer = second
+        second.peer = first
+        self.first = first
+        self.second = second
+        self.challenger: TcpConnection | None = None  # began with a SYN in the middle of this one, not yet answered
+        self.is_settling = False  # the table will end its streams after a reset
+        self.is_lingering = False  # the table will write its rows
+        self.syn_at: i64 = UNSEEN
+        self.syn_ack_at: i64 = UNSEEN
+        self.server_rtt: i64 = UNSEEN
+        self.client_rtt: i64 = UNSEEN
+        self.closed_by: i64 = UNSEEN  # side
+        self.retransmitted_packets: i64 = 0
+        self.retransmitted_bytes: i64 = 0
+        self.out_of_order_packets: i64 = 0
+        self.duplicate_packets: i64 = 0
+        self.keep_alive_packets: i64 = 0
+        self.zero_window_packets: i64 = 0
+        flags = segment.flags
+        if flags & SYN and not flags & (FIN | RST):
+            self.role_evidence = HANDSHAKE
+            self.client_side = 1 if flags & ACK else 0
+        else:
+            self.guess_roles()
+
+    def is_over(self) -> bool:
+        """Whether both ends have sent a FIN, or one a RST."""
+        first = self.first
+        second = self.second
+        if first is None or second is None or self.reset_packet >= 0:
+            return True
+        return first.fin >= 0 and second.fin >= 0
+
+    def take(self, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        """Take a packet of this connection, whatever it is. The table knows a short way for the usual ones."""
+        half.packets += 1
+        self.last_packet = frame
+        if timestamp > self.ended_at:
+            self.ended_at = timestamp
+        if half.packets > 1 and half.is_copy(segment, timestamp):
+            half.note_copy()
+            self.duplicate_packets += 1
+            return []
+        window_before = half.window
+        half.remember(segment, timestamp)
+        flags = segment.flags
+        if flags & SYN and flags & (FIN | RST):
+            self.history.note(half.side, history.SYN_AND_END)
+            return []
+        if flags & SYN:
+            self._synchronize(half, segment, timestamp)
+        elif half.state == history.INACTIVE:
+            half.state = history.PARTIAL
+        if flags & RST:
+            self._reset(half, segment, timestamp, frame)
+            return []
+        if segment.window == 0 and not flags & SYN:
+            self.zero_window_packets += 1
+            self.history.repeat(half.side, "W")
+        rows: Rows = []
+        if flags & ACK:
+            rows = self._acknowledge(half, segment, window_before, timestamp, frame)
+        if segment.original_payload_length > 0:
+            rows += self._payload(half, segment, timestamp, frame)
+        elif not flags & (SYN | FIN):
+            self.history.note(half.side, history.ACK)
+            self._look_for_keep_alive(half, segment)
+        if flags & FIN:
+            rows += self._finish_sending(half, segment, timestamp, frame)
+        self._choose_way(half)
+        return rows
+
+    def _choose_way(self, half: Half) -> None:
+        """Say whether the next packets of an end may take the short way."""
+        disorder = half.disorder
+        is_orderly = disorder is None or (not disorder.backlog.pieces and disorder.marks is None)
+        is_timed = self.syn_ack_at < 0 or self.client_rtt >= 0
+        noted = self.history.noted >> (8 * half.side)
+        is_open = half.next >= 0 and half.fin < 0 and half.ended is None and not half.starts_unknown
+        half.is_smooth = is_orderly and is_timed and is_open and self.stream is not None and noted & history.DATA != 0
+        half.is_acking = is_orderly and is_timed and noted & history.ACK != 0
+
+    # --- the handshake ---
+
+    def _synchronize(self, half: Half, segment: Segment, timestamp: i64) -> None:
+        """Take a SYN, or a SYN that answers one (RFC 9293 section 3.5)."""
+        peer = half.peer
+        is_answer = segment.flags & ACK != 0
+        self.history.note(half.side, history.SYN_ACK if is_answer else history.SYN)
+        if half.isn >= 0:
+            if is_answer:
+                if self.syn_ack_at >= 0:
+                    self.syn_ack_at = AMBIGUOUS
+                if half.isn != segment.sequence and half.delivered == 0 and not half.has_backlog():
+                    half.isn = segment.sequence
+                    half.acked = UNSEEN
+                    half.begin_at_syn(segment.sequence)
+            elif self.syn_at >= 0:
+                self.syn_at = AMBIGUOUS
+        else:
+            half.isn = segment.sequence
+            half.scale = segment.window_scale
+            if half.delivered == 0 and not half.has_backlog():
+                half.begin_at_syn(segment.sequence)
+                half.starts_unknown = False
+            if is_answer:
+                is_late = self.history.noted >> (8 * peer.side) & (history.ACK | history.DATA)
+                self.syn_ack_at = AMBIGUOUS if is_late else timestamp
+                if self.syn_at >= 0 and timestamp >= self.syn_at:
+                    self.server_rtt = timestamp - self.syn_at
+            else:
+                self.syn_at = timestamp
+            self._agree_on_scales()
+            if self.stream is None and peer.state != history.SYN_SENT:
+                self.role_evidence = HANDSHAKE
+                self.client_side = peer.side if is_answer else half.side
+        if is_answer and peer.next < 0:
+            peer.begin(segment.acknowledgment)
+            peer.starts_unknown = False
+        if is_answer and peer.state == history.SYN_SENT:
+            half.state = history.ESTABLISHED
+            peer.state = history.ESTABLISHED
+        elif half.state <= history.PARTIAL:
+            half.state = history.SYN_ACK_SENT if is_answer else history.SYN_SENT
+
+    def _agree_on_scales(self) -> None:
+        """Work out the window scales: they hold only where both SYNs offer one (RFC 7323 section 2.2)."""
+        for half in self.halves():
+            peer = half.peer
+            if half.isn < 0:
+                half.shift = 0 if peer.isn >= 0 and peer.scale < 0 else LARGEST_SCALE
+            elif half.scale < 0 or (peer.isn >= 0 and peer.scale < 0):
+                half.shift = 0
+            else:
+                half.shift = half.scale if half.scale < LARGEST_SCALE else LARGEST_SCALE
+
+    # --- acknowledgments ---
+
+    def _acknowledge(self, half: Half, segment: Segment, window_before: i64, timestamp: i64, frame: i64) -> Rows:
+        """Take an acknowledgment, if the peer can have been sent what it acknowledges."""
+        peer = half.peer
+        if self.syn_ack_at >= 0 and self.client_rtt < 0 and half.side == self.client_side and not segment.flags & SYN:
+            self._time_handshake(peer, segment, timestamp)
+        known = peer.acked
+        if known < 0:
+            near = segment.acknowledgment + SEQUENCE_NUMBERS if peer.next < 0 else peer.next
+            position = extended(segment.acknowledgment, near)
+            if peer.next >= 0 and position > peer.highest + FARTHEST_BEHIND:
+                return []
+            peer.first_acked = position
+            known = position - 1
+        else:
+            position = extended(segment.acknowledgment, known)
+            is_possible = position <= peer.highest or position <= peer.edge
+            if peer.edge < 0 and position - known <= FARTHEST_BEHIND:
+                is_possible = True
+            if position < known or not is_possible:
+                return []
+        shift: i64 = 0 if segment.flags & SYN else half.shift
+        edge = position + (segment.window << shift)
+        if edge > peer.edge:
+            peer.edge = edge
+        if position == known:
+            if segment.original_payload_length == 0 and not segment.flags & (SYN | FIN) and segment.window == window_before:
+                self._count_repetition(peer, segment, position, timestamp, frame)
+            return []
+        peer.acked = position
+        if position > peer.highest:
+            peer.highest = position
+        return self._end_sender_stall(peer, timestamp, frame)
+
+    def _time_handshake(self, server: Half, segment: Segment, timestamp: i64) -> None:
+        """Time the ACK that ends the handshake."""
+        if segment.acknowledgment == (server.isn + 1) & SEQUENCE_MASK and timestamp >= self.syn_ack_at:
+            self.client_rtt = timestamp - self.syn_ack_at
+            if self.server_rtt >= 0:
+                self.round_trip = self.server_rtt + self.client_rtt
+        else:
+            self.syn_ack_at = AMBIGUOUS
+
+    def _count_repetition(self, sender: Half, segment: Segment, position: i64, timestamp: i64, frame: i64) -> None:
+        """Count acknowledgments that repeat the one before: the receiver misses something (RFC 5681 section 2)."""
+        if sender.highest <= position:
+            return
+        disorder = sender.in_disorder()
+        if disorder.repeated != position:
+            disorder.repeated = position
+            disorder.repetitions = 0
+            disorder.repeated_at = timestamp
+            disorder.repeated_packet = frame
+            disorder.selective_bytes = 0
+        disorder.repetitions += 1
+        size: i64 = 0
+        for left, right in segment.sack_blocks():
+            start = extended(left, position)
+            if start > position:  # else a duplicate that is reported (RFC 2883)
+                size += extended(right, start) - start
+        if size > disorder.selective_bytes:
+            disorder.selective_bytes = size
+
+    def _begin_sender_stall(self, half: Half, position: i64) -> None:
+        """Note that an end sends again what its peer has been asking for: the loss was beyond the capture point."""
+        disorder = half.disorder
+        if disorder is None or position != half.acked or disorder.repeated != position or disorder.stalled_at >= 0:
+            return
+        if disorder.repetitions >= DUPLICATE_ACKNOWLEDGMENTS or disorder.selective_bytes > 0:
+            disorder.stalled_at = position
+            half.is_watched = True
+
+    def _end_sender_stall(self, half: Half, timestamp: i64, frame: i64) -> Rows:
+        """Tell how long the receiver waited for bytes that were lost beyond the capture point."""
+        disorder = half.disorder
+        if disorder is None or disorder.stalled_at < 0:
+            return []
+        disorder.stalled_at = UNSEEN
+        half.is_watched = half.needs_watch()
+        if timestamp < disorder.repeated_at:
+            return []
+        return [
+            StallRecord(
+                connection_id=self.connection_id,
+                stall_index=self.need_scope().new_stall_index(),
+                direction=DIRECTION_NAMES[half.side ^ self.client_side],
+                kind="tcp_hole",
+                started_at=disorder.repeated_at,
+                ended_at=timestamp,
+                duration_ns=timestamp - disorder.repeated_at,
+                waiting_bytes=disorder.selective_bytes or None,
+                evidence="duplicate_acknowledgments",
+                first_packet=disorder.repeated_packet,
+                last_packet=frame,
+            )
+        ]
+
+    # --- payload ---
+
+    def _payload(self, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        """Take payload: deliver what is next, hold what is early, count what came before."""
+        sequence = segment.sequence
+        if segment.flags & SYN:
+            sequence = (sequence + 1) & SEQUENCE_MASK  # data beside a SYN (RFC 7413)
+        length = segment.original_payload_length
+        self.history.note(half.side, history.DATA)
+        if half.next < 0:
+            half.begin(sequence)
+            half.starts_unknown = True
+        position = extended(sequence, half.next)
+        rows: Rows = []
+        if half.fin >= 0 and position + length > half.fin:
+            rows = self._beyond_fin(half, position, length, timestamp, frame)
+            length = half.fin - position
+            if length <= 0:
+                return rows
+        skip = half.next - position
+        if skip >= length:
+            self._repeat(half, position, length)
+        elif half.ended is not None:
+            pass  # after a reset, and later than reordering explains
+        elif skip < 0 or half.has_backlog():
+            rows += self._hold(half, segment, position, length, timestamp, frame)
+        else:
+            if skip > 0:
+                self._count_repeated(half, skip)
+            rows += self.deliver_segment(half, segment, skip, length, timestamp, frame)
+        return rows
+
+    def _beyond_fin(self, half: Half, position: i64, length: i64, timestamp: i64, frame: i64) -> Rows:
+        if position + length <= half.next:
+            return []
+        return self.anomaly(
+            "data_after_fin",
+            half.side,
+            timestamp,
+            frame,
+            f"no bytes after the FIN, whose sequence number is {half.fin & SEQUENCE_MASK}",
+            f"{length} bytes from {position & SEQUENCE_MASK}",
+            "RFC 9293 section 3.6",
+        )
+
+    def _repeat(self, half: Half, position: i64, length: i64) -> None:
+        """Count a segment whose bytes were all delivered before."""
+        is_probe = length == 1 and position == half.next - 1 and half.acked >= half.next and half.peer.window != 0
+        if is_probe:
+            self.keep_alive_packets += 1
+            return
+        self._begin_sender_stall(half, position)
+        half.expect_copies()
+        self._count_repeated(half, length)
+
+    def _count_repeated(self, half: Half, length: i64) -> None:
+        self.retransmitted_packets += 1
+        self.retransmitted_bytes += length
+        self.history.repeat(half.side, "T")
+
+    def _look_for_keep_alive(self, half: Half, segment: Segment) -> None:
+        """Count a keep-alive without a byte (RFC 9293 section 3.8.4); where the window is zero it is a probe of that."""
+        if half.next < 0 or half.acked < half.next or half.peer.window == 0 or half.fin >= 0:
+            return
+        if extended(segment.sequence, half.next) == half.next - 1:
+            self.keep_alive_packets += 1
+
+    def _hold(self, half: Half, segment: Segment, position: i64, length: i64, timestamp: i64, frame: i64) -> Rows:
+        """Keep a segment while there is a hole; deliver, when it fills that, everything up to the next."""
+        disorder = half.in_disorder()
+        backlog = disorder.backlog
+        half.is_smooth = False
+        captured = segment.payload_length if segment.payload_length < length else length
+        start = segment.payload_offset
+        end = position + length
+        captured_end = position + captured
+        skip = half.next - position if position < half.next else 0
+        if captured < skip:
+            captured = skip
+        validity = segment.checksum_is_valid()
+        piece = Piece(
+            position + skip,
+            end,
+            segment.data[start + skip : start + captured],
+            timestamp,
+            frame,
+            validity is True,
+            segment.ip_identification,
+            segment.tcp_timestamp(),
+        )
+        known_end = backlog.end()
+        if half.highest < end:
+            half.highest = end
+        size_before = backlog.size
+        new = backlog.hold(piece, captured_end)
+        self.held_bytes += backlog.size - size_before
+        if new < length:
+            half.expect_copies()
+            self._count_repeated(half, length - new)
+        if new > 0 and position < known_end:
+            self.out_of_order_packets += 1
+        rows: Rows = []
+        if backlog.conflict >= 0:
+            rows = self._conflict(half, backlog.conflict, validity, timestamp, frame)
+        if backlog.pieces[0].start == half.next:
+            rows += self.release_pieces(half)
+        while backlog.size > limits.HELD_BYTES or len(backlog.pieces) > limits.HELD_SEGMENTS:
+            rows += self.declare(half, OVER_LIMIT, True)
+        half.is_watched = half.needs_watch()
+        return rows
+
+    def _conflict(self, half: Half, position: i64, validity: bool | None, timestamp: i64, frame: i64) -> Rows:
+        if validity is False:
+            self.history.repeat(half.side, "C")
+        return self.anomaly(
+            "conflicting_copies",
+            half.side,
+            timestamp,
+            frame,
+            f"the bytes that were seen before from sequence number {position & SEQUENCE_MASK}",
+            "other bytes" if validity is None else f"other bytes, checksum {'right' if validity else 'wrong'} as before",
+            "RFC 9293 section 3.4",
+        )
+
+    # --- the end ---
+
+    def _finish_sending(self, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        """Take a FIN (RFC 9293 section 3.6)."""
+        self.history.note(half.side, history.FIN)
+        sequence = (segment.sequence + segment.original_payload_length) & SEQUENCE_MASK
+        if segment.flags & SYN or half.fin >= 0:
+            return []
+        if half.next < 0:
+            half.begin(sequence)
+        position = extended(sequence, half.next)
+        if position < half.next or (half.edge >= 0 and position > half.edge and position > half.highest):
+            return []
+        if half.state != history.ABORTED:
+            half.state = history.CLOSED
+        if self.closed_by < 0:
+            self.closed_by = half.side
+        half.fin = position
+        half.fin_at = timestamp
+        half.fin_packet = frame
+        if half.highest <= position:
+            half.highest = position + 1
+        half.is_smooth = False
+        rows = self.end_if_complete(half)
+        half.is_watched = half.needs_watch()
+        return rows
+
+    def _reset(self, half: Half, segment: Segment, timestamp: i64, frame: i64) -> None:
+        """Take a RST (RFC 9293 section 3.10.7, RFC 5961 section 3)."""
+        self.history.note(half.side, history.FIN_AND_RESET if segment.flags & FIN else history.RESET)
+        if not self._is_reset_valid(half, segment):
+            return
+        if half.state != history.CLOSED or half.peer.state != history.CLOSED:
+            half.state = history.ABORTED
+        if self.closed_by < 0:
+            self.closed_by = half.side
+        if self.reset_packet < 0:
+            self.reset_packet = frame
+            self.reset_at = timestamp
+
+    def _is_reset_valid(self, half: Half, segment: Segment) -> bool:
+        """Whether the other end would believe a RST: it is in the window, or answers its SYN."""
+        if half.next < 0:
+            peer = half.peer
+            if segment.flags & ACK and peer.next >= 0:
+                position = extended(segment.acknowledgment, peer.next)
+                return peer.acked <= position <= peer.highest
+            return half.acked < 0 or segment.sequence == half.acked & SEQUENCE_MASK
+        position = extended(segment.sequence, half.next)
+        low = half.acked if 0 <= half.acked < half.next else half.next
+        high = half.highest if half.highest > half.edge else half.edge
+        return low <= position <= high
+
+    def judge_hole(self, half: Half) -> i64:
+        """Up to where the holes of an end can be declared once reordering is ruled out, -1 where they cannot be."""
+        hole_end = half.hole_end()
+        if hole_end < 0 or half.ended is not None:
+            return UNSEEN
+        if half.acked >= hole_end:
+            return half.acked
+        return half.highest if half.peer.packets == 0 else UNSEEN
+
+    def declare_ripe(self, half: Half, position: i64) -> Rows:
+        """Declare the holes that end at or before ``position``."""
+        if half.ended is not None:
+            return []
+        if half.peer.packets == 0:
+            rows = self.declare_until(half, position, ONE_SIDED, True)
+        else:
+            rows = self.declare_until(half, position, ACKNOWLEDGED, False)
+        half.is_watched = half.needs_watch()
+        self._choose_way(half)
+        return rows
+
+    def give_up_holes(self) -> Rows:
+        """Declare every hole, to hold nothing more."""
+        rows: Rows = []
+        for half in self.halves():
+            while half.ended is None and half.has_backlog():
+                rows += self.declare(half, OVER_LIMIT, True)
+        return rows
+
+    def settle(self) -> Rows:
+        """End both directions after a reset, when late packets are ruled out."""
+        rows: Rows = []
+        for half in self.halves():
+            rows += self.flush(half, CloseReason.RESET, self.reset_at, self.reset_packet)
+        return rows
+
+    def finish(self, reason: CloseReason) -> Rows:
+        """End the connection and write its rows; ``reason`` is why, where its packets do not say."""
+        halves = self.halves()
+        if len(halves) == 0:
+            return []
+        rows: Rows = []
+        for half in halves:
+            if self.reset_packet >= 0:
+                rows += self.flush(half, CloseReason.RESET, self.reset_at, self.reset_packet)
+            else:
+                rows += self.flush(half, reason, self.ended_at, self.last_packet)
+        halves = self.halves()  # the last bytes may have turned the sides
+        record = self._record(halves[0], halves[1], reason)
+        for half in halves:
+            half.part()
+        self.first = None
+        self.second = None
+        rows += self.release()
+        rows.append(record)
+        return rows
+
+    def _record(self, client: Half, server: Half, reason: CloseReason) -> ConnectionRecord:
+        record = self.base_record()
+        record.packets_to_server = client.packets
+        record.packets_to_client = server.packets
+        record.bytes_to_server = client.delivered
+        record.bytes_to_client = server.delivered
+        record.missing_bytes_to_server = client.missing
+        record.missing_bytes_to_client = server.missing
+        record.retransmitted_packets = self.retransmitted_packets
+        record.retransmitted_bytes = self.retransmitted_bytes
+        record.out_of_order_packets = self.out_of_order_packets
+        record.duplicate_packets = self.duplicate_packets
+        record.keep_alive_packets = self.keep_alive_packets
+        record.zero_window_packets = self.zero_window_packets
+        record.server_rtt_ns = self.server_rtt if self.server_rtt >= 0 else None
+        record.client_rtt_ns = self.client_rtt if self.client_rtt >= 0 else None
+        record.handshake_rtt_ns = self.round_trip if self.round_trip >= 0 else None
+        has_bytes = client.delivered + server.delivered > 0
+        record.state = history.connection_state(client.state, server.state, has_bytes)
+        if self.closed_by >= 0:
+            record.closed_by = "client" if self.closed_by == client.side else "server"
+        if client.fin >= 0 and server.fin >= 0:
+            record.close_reason = CloseReason.FIN.value
+        elif self.reset_packet >= 0:
+            record.close_reason = CloseReason.RESET.value
+        else:
+            record.close_reason = reason.value
+        return record
