@@ -48,7 +48,8 @@ COPY_NANOSECONDS: Final = 1_000_000_000  # how long after a packet its copy may 
 UNNUMBERED_COPY_NANOSECONDS: Final = 3_000_000  # the same where it does not; retransmissions are rarely that fast
 LATE_NANOSECONDS: Final = 3_000_000  # a hole filled sooner was reordering, where the round trip is not known
 FLOW_NANOSECONDS: Final = 120_000_000_000  # silence that ends a UDP flow; twice what address translators usually allow
-CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps that jump back by more were set back; time goes on from there
+CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps further back than that are strays, or the clock was set back
+CLOCK_STEP_PACKETS: Final = 256  # so many of them in a row, and it was: time goes on from there
 OPEN_CONNECTIONS: Final = 200_000  # in all; then the least recently used are put away (about 1 KB each)
 
 # --- store

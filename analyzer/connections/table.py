@@ -49,6 +49,7 @@ class ConnectionTable:
         self._held_bytes: i64 = 0
         self._clock: i64 = 0  # capture time that never runs backwards
         self._offset: i64 = 0  # from timestamps to the clock
+        self._packets_behind: i64 = 0  # in a row
         self._count: i64 = 0  # packets of the capture
         self._capture_index: i64 = -1
         self._frame: i64 = 0
@@ -74,8 +75,12 @@ class ConnectionTable:
         self._capture_index = capture_index
         if clock > self._clock:
             self._clock = clock
+            self._packets_behind = 0
         elif self._clock - clock > limits.CLOCK_STEP_NANOSECONDS:
-            self._offset += self._clock - clock
+            self._packets_behind += 1
+            if self._packets_behind > limits.CLOCK_STEP_PACKETS:  # not strays: the capturing clock was set back
+                self._offset += self._clock - clock
+                self._packets_behind = 0
         if self._next_due <= self._clock:
             rows = self._look_at_due()
             rows += self._take(segment, kind, timestamp, frame, capture_index, interface_name)
