@@ -37,7 +37,7 @@ class CaptureSet:
     """The packets of all inputs in order of time; of equal times, the input that was numbered first comes first.
 
     ``readers`` are those of the inputs that were opened so far, in order of their numbers, which follow the times of
-    their first packets. ``unreadable`` has a line for each file of a folder that could not be looked into.
+    their first packets. ``unreadable`` has a line for each file or folder inside a folder that could not be looked into.
     """
 
     def __init__(self, paths: Sequence[str], first_capture_index: int = 0, block_bytes: int = limits.BLOCK_BYTES) -> None:
@@ -141,8 +141,8 @@ class CaptureSet:
     def _look_through(self, folder: str, seen: set[tuple[int, int]]) -> None:
         """Take the captures in a folder and the folders in it, leaving out hidden ones and files that are no captures."""
         files = captures = 0
-        unreadable = ""
-        for where, folders, names in os.walk(folder):
+        noted = len(self.unreadable)
+        for where, folders, names in os.walk(folder, onerror=self._note):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = os.path.join(where, name)  # noqa: PTH118  # the spelling of the user's path is kept
@@ -155,11 +155,14 @@ class CaptureSet:
                 except NoCaptureError:
                     continue
                 except CaptureError as error:
-                    unreadable = str(error)
-                    self.unreadable.append(unreadable)
+                    self.unreadable.append(str(error))
         if not captures:
-            last = f" ({unreadable})" if unreadable else ""
+            last = f" ({self.unreadable[-1]})" if len(self.unreadable) > noted else ""
             raise CaptureError(f"{folder}: required a folder with captures, found none in {files} files{last}")
+
+    def _note(self, error: OSError) -> None:
+        """Take down a folder that cannot be listed."""
+        self.unreadable.append(f"{error.filename}: required a folder that can be read, found: {error.strerror}")
 
     def _look_at(self, path: str, seen: set[tuple[int, int]]) -> None:
         """Find out when a capture begins. Raises ``CaptureError``."""

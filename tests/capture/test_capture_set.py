@@ -183,3 +183,16 @@ def test_damage_in_one_file_does_not_end_the_others(files, tmp_path):
     merged, captures = files.merged([whole, cut])
     assert [packet.timestamp // SECOND for _, packet in merged] == [1, 2, 3, 5]
     assert [reader.truncation is None for reader in captures.readers] == [True, False]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_in_a_folder_is_named_and_the_rest_is_read(files, tmp_path):
+    write(files, tmp_path / "good", [1])
+    write(files, tmp_path / "secret", [2]).chmod(0)
+    (tmp_path / "closed").mkdir(mode=0)
+    merged, captures = files.merged([tmp_path])
+    assert len(merged) == 1
+    assert sorted(captures.unreadable) == [
+        f"{tmp_path}/closed: required a folder that can be read, found: Permission denied",
+        f"{tmp_path}/secret: required a file that can be read, found: Permission denied",
+    ]
