@@ -136,7 +136,7 @@ class _Side:
         self.content: Content | None = None
         self.is_expecting = False  # content not begun after Expect: 100-continue
         self.has_noted_bare_feed = False
-        self.last_at: i64 = -1  # latest byte of content until close
+        self.last_at: i64 = -1  # latest byte of a head, or of content until close
         self.last_packet: i64 = -1
         self.stall: i64 = -1  # what the bytes of an incomplete head waited
         self.stall_wait: i64 = 0
@@ -254,8 +254,7 @@ class Http1Dissector:
             else:
                 break
         rows = self._rows
-        if rows:
-            self._rows = []
+        self._rows = []  # always a new one: the caller adds to what it gets
         return rows
 
     def _must_wait(self) -> bool:
@@ -381,6 +380,8 @@ class Http1Dissector:
     def _section(self, side: _Side, data: bytes, timestamp: i64, packet: i64) -> bytes | None:
         """Collect a section up to its empty line and return it; None while it is incomplete."""
         position = self._at
+        side.last_at = timestamp
+        side.last_packet = packet
         if side.size == 0 and not side.tail:
             stop = _section_end(data, position)
             if stop >= 0:
@@ -926,7 +927,7 @@ class Http1Dissector:
             if state != _HEAD or side.is_unaligned:
                 self._taken_pieces(side)
                 return
-            exchange = self._exchange_of_cut_head(side, timestamp, packet)
+            exchange = self._exchange_of_cut_head(side)
         elif side.head is not None and side.head.is_chunked:
             exchange.fields_complete = False  # trailers may be missing
         if side.content is not None:
@@ -946,13 +947,17 @@ class Http1Dissector:
         if exchange.is_request_over and exchange.is_response_over:
             self._rows.append(self._record(exchange))
 
-    def _exchange_of_cut_head(self, side: _Side, timestamp: i64, packet: i64) -> _Exchange:
+    def _exchange_of_cut_head(self, side: _Side) -> _Exchange:
         """The exchange of a message whose head is not complete; a whole start line of a request still counts."""
         seen = self._taken_pieces(side)
+        timestamp = side.last_at
+        packet = side.last_packet
         side.state = _START
         if side.direction == TO_CLIENT:
             exchange = self._take_exchange(side, True, timestamp, packet)
             exchange.response_started_at = side.started_at
+            exchange.last_at = timestamp
+            exchange.last_packet = packet
         else:
             exchange = self._new_exchange(side, timestamp, packet)
             exchange.has_request = True
