@@ -36,6 +36,8 @@ WIFI_ENCRYPTED: Final = 0x30004
 WIFI_PIECE: Final = 0x30005
 NETLINK: Final = 0x30006
 LINK_TYPE_OTHER: Final = 0x30007
+SNAP_OTHER: Final = 0x30008
+SPANNING_TREE: Final = 0x30009
 
 # LINKTYPE_ numbers
 LINK_NULL: Final = 0
@@ -74,7 +76,8 @@ _NAMES: Final = {
     PPP_SPACE + 0xC021: "lcp",
     PPP_SPACE + 0xC023: "pap",
     PPP_SPACE + 0xC223: "chap",
-    LLC_OTHER: "llc",
+    SNAP_OTHER: "snap of another organization",
+    SPANNING_TREE: "spanning tree",
     WIFI_NOT_DATA: "802.11 without data",
     WIFI_ENCRYPTED: "802.11 encrypted",
     WIFI_PIECE: "802.11 fragment or aggregate",
@@ -97,6 +100,8 @@ def protocol_name(protocol: int) -> str:
     name = _NAMES.get(protocol)
     if name is not None:
         return name
+    if protocol == LLC_OTHER:
+        return "llc"
     if protocol < PPP_SPACE:
         return f"ethertype 0x{protocol:04x}"
     if protocol < FAMILY_SPACE:
@@ -150,12 +155,13 @@ def llc_step(data: bytes, offset: i64, end: i64) -> i64:
     if data[offset] == 0x06 and data[offset + 1] == 0x06 and data[offset + 2] == 0x03:  # the service access point of IP
         return (offset + 3) << OFFSET_SHIFT | IPV4
     if data[offset] != 0xAA or data[offset + 1] != 0xAA or data[offset + 2] != 0x03:
-        return offset << OFFSET_SHIFT | LLC_OTHER
+        is_tree = data[offset] == 0x42 and data[offset + 1] == 0x42
+        return offset << OFFSET_SHIFT | (SPANNING_TREE if is_tree else LLC_OTHER)
     if end - offset < 8:
         return SHORT
     organization = data[offset + 3 : offset + 6]
     if organization != b"\0\0\0" and organization != b"\0\0\xf8":  # 00-00-f8: bridges (IEEE 802.1H)
-        return offset << OFFSET_SHIFT | LLC_OTHER
+        return offset << OFFSET_SHIFT | SNAP_OTHER
     return (offset + 8) << OFFSET_SHIFT | read_u16(data, offset + 6)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
 from analyzer.packets.decoder import Decoder
 
 BEFORE = b"\xee" * 13

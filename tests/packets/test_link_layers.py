@@ -107,7 +107,9 @@ def test_a_link_layer_leads_to_ipv6(decode: Callable, link_type: int, header: by
     [
         (1, bytes(ETHER)[:12] + b"\x08\x06" + bytes(46), "arp"),
         (1, bytes(ETHER)[:12] + b"\x12\x34" + bytes(46), "ethertype 0x1234"),
-        (1, bytes(ETHER)[:12] + b"\x00\x26\x42\x42\x03" + bytes(35), "llc"),
+        (1, bytes(ETHER)[:12] + b"\x00\x26\x42\x42\x03" + bytes(35), "spanning tree"),
+        (1, bytes(ETHER)[:12] + b"\x00\x26\xe0\xe0\x03" + bytes(35), "llc"),
+        (1, bytes(ETHER)[:12] + b"\x00\x26\xaa\xaa\x03\x00\x00\x0c\x20\x00" + bytes(30), "snap of another organization"),
         (1, bytes(ETHER)[:13], "short link-layer header"),
         (1, b"", "short link-layer header"),
         (1, bytes(ETHER)[:12] + b"\x81\x00\x00", "short link-layer header"),
