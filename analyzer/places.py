@@ -6,6 +6,7 @@ until its successor is there: one that is appended to is copied first. A ``.part
 holds, as a DuckDB file, what had been inserted.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ from analyzer.definitions import SCHEMA_VERSION, create_views, identifier, liter
 from analyzer.errors import UnmuxError
 
 MANIFEST: Final = "manifest.json"
+_PROCESS: Final = secrets.token_hex(8)  # names this process' temporary folders unforeseeably
 
 
 def is_store(path: str) -> bool:
@@ -47,10 +49,12 @@ def connect(database: Path | None, *, read_only: bool = False, loading: bool = F
 
     What does not fit the memory limit is spilled to a temporary folder, which DuckDB makes and removes.
     """
+    # DuckDB wants the same settings for everyone in a process who opens the same file
+    spill = secrets.token_hex(8) if database is None else hashlib.sha256(os.fsencode(database.resolve())).hexdigest()[:16]
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "memory_limit": limits.LOAD_MEMORY if loading else limits.QUERY_MEMORY,
-        "temp_directory": str(Path(tempfile.gettempdir(), f"unmux-spill-{secrets.token_hex(8)}")),
+        "temp_directory": str(Path(tempfile.gettempdir(), f"unmux-spill-{_PROCESS}-{spill}")),
     }
     if loading:
         config["threads"] = 1

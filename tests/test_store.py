@@ -1,0 +1,519 @@
+import gc
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyzer import limits
+from analyzer.errors import UnmuxError
+from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, FieldLine, StreamRecord
+from analyzer.schema import Masking, capture, conversation, record, time
+from analyzer.store import Store, is_store, open_store
+from analyzer.text import bytes_to_text
+
+HTTP = [HttpExchangeRecord, HttpFieldSectionRecord, HttpContentRecord]
+
+
+@record(
+    "samples",
+    "sample",
+    message={
+        "message_index": "number",
+        "protocol": "'sample'",
+        "started_at": "seen_at",
+        "text": "name",
+        "is_complete": "is_good",
+    },
+)
+@dataclass(slots=True)
+class SampleRecord:
+    """A column of every type."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+    number: "Annotated[int | None, capture('a number')]" = None
+    seen_at: "Annotated[int | None, time('when')]" = None
+    ratio: "Annotated[float | None, conversation('a ratio')]" = None
+    name: "Annotated[str | None, conversation('a name')]" = None
+    target: "Annotated[bytes | None, conversation('a target', Masking.TARGET)]" = None
+    secret: "Annotated[str | None, conversation('a secret', Masking.WHOLE)]" = None
+    content: "Annotated[bytes | None, conversation('a content', is_content=True)]" = None
+    is_good: "Annotated[bool | None, capture('good')]" = None
+    lines: "Annotated[list[FieldLine] | None, conversation('lines', Masking.FIELDS)]" = None
+
+
+@record("singles", "row of one column")
+@dataclass(slots=True)
+class SingleRecord:
+    """One column only."""
+
+    connection_id: "Annotated[int, capture('the connection')]"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with Store(records=[*HTTP, SampleRecord, SingleRecord], mask_key=b"k") as made:
+        yield made
+
+
+def line(name: bytes | None, value: bytes | None, provenance: str = "witnessed") -> FieldLine:
+    return FieldLine(name, value, provenance)
+
+
+def connection(number: int, capture_index: int = 0) -> ConnectionRecord:
+    return ConnectionRecord(number, capture_index, "tcp", "10.0.0.1", 40000, "10.0.0.2", 80, "handshake")
+
+
+def test_every_type_comes_back_as_it_went_in(store: Store) -> None:
+    store.add(
+        [
+            SampleRecord(
+                (5 << 40) + 1,
+                -(2**63),
+                1_700_000_000_123_456_789,
+                0.25,
+                "naïve\0\x1b",
+                b"/caf\xe9?token=1",
+                "hidden",
+                b"\xff" + b"x" * 100_000,
+                True,
+                [line(b"a", b"b")],
+            ),
+            SampleRecord(2, lines=[]),
+            SampleRecord(3),
+            SingleRecord(4),
+        ]
+    )
+    store.finish()
+    masked = r"<masked:[0-9a-f]{8}>"
+    assert store.sql(
+        "SELECT connection_id, number, epoch_ns(seen_at), ratio, name, is_good, lines FROM samples ORDER BY ALL DESC"
+    ).fetchall() == [
+        ((5 << 40) + 1, -(2**63), 1_700_000_000_123_456_789, 0.25, "naïve\0\x1b", True, [0]),
+        (3, None, None, None, None, None, None),
+        (2, None, None, None, None, None, []),
+    ]
+    assert store.sql(
+        f"SELECT regexp_full_match(target, '/caf\\\\xe9\\?token={masked}'), regexp_full_match(secret, '{masked}'), content "
+        "FROM samples WHERE number IS NOT NULL"
+    ).fetchall() == [(True, True, "\\xff" + "x" * 100_000)]
+    assert store.sql("FROM singles").fetchall() == [(4,)]
+
+
+def test_all_tables_and_views_exist_and_say_what_they_mean_even_when_empty(store: Store) -> None:
+    store.finish()
+    assert {"captures", "samples", "field_lines", "http_exchanges", "exchanges", "messages", "http_fields"} <= set(store.tables())
+    for name in store.tables():
+        assert name == "store_metadata" or store.sql(f'SELECT count(*) FROM "{name}"').fetchall() == [(0,)]
+    assert store.sql(
+        "SELECT comment FROM duckdb_columns() WHERE table_name = 'http_exchanges' AND column_name = 'request_method'"
+    ).fetchall() == [("method",)]
+    assert store.sql("SELECT comment FROM duckdb_tables() WHERE table_name = 'samples'").fetchall() == [("one row per sample",)]
+
+
+def test_field_lines_are_stored_once_and_the_view_puts_them_back_in_order(store: Store) -> None:
+    accept, again, date = line(b"accept", b"*/*", "static"), line(b"accept", b"*/*", "static"), line(b"date", b"Mon")
+    store.add(
+        [
+            HttpFieldSectionRecord(1, 3, 0, "request", "header", [date, accept, accept]),
+            HttpFieldSectionRecord(
+                1, 3, 0, "response", "header", [again, line(None, None, "unknown"), line(b"x", None, "unknown")]
+            ),
+            HttpFieldSectionRecord(1, 3, 0, "response", "trailer", []),
+        ]
+    )
+    store.finish()
+    assert store.sql("SELECT side, section, position, name, value, provenance FROM http_fields ORDER BY ALL").fetchall() == [
+        ("request", "header", 0, "date", "Mon", "witnessed"),
+        ("request", "header", 1, "accept", "*/*", "static"),
+        ("request", "header", 2, "accept", "*/*", "static"),
+        ("response", "header", 0, "accept", "*/*", "static"),
+        ("response", "header", 1, None, None, "unknown"),
+        ("response", "header", 2, "x", None, "unknown"),
+    ]
+    assert store.sql("SELECT count(*) FROM field_lines").fetchall() == [(4,)]
+    assert store.sql("SELECT * FROM http_fields").columns == [
+        "connection_id",
+        "stream_index",
+        "exchange_index",
+        "side",
+        "section",
+        "position",
+        "name",
+        "value",
+        "provenance",
+    ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 11), max_size=6), min_size=1, max_size=30),
+    st.integers(1, 5),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
+def test_numbering_lines_afresh_at_its_limit_changes_no_field(
+    sections: list[list[int]], distinct: int, waiting: int, batch: int
+) -> None:
+    shared = [line(b"name-%d" % (i % 7), b"value-%d" % (i % 5)) for i in range(12)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "DISTINCT_LINES", distinct)
+        patch.setattr(limits, "WAITING_ROWS", waiting)
+        patch.setattr(limits, "BATCH_ROWS", batch)
+        patch.setattr(limits, "INSERT_BYTES", 500)
+        with Store(records=HTTP) as first, Store(records=HTTP) as second:  # the same line objects in two stores
+            for store in (first, second):
+                for number, section in enumerate(sections):
+                    lines = [shared[i] for i in section]
+                    store.add([HttpFieldSectionRecord(1, number, 0, "request", "header", lines)])
+            for store in (first, second):
+                store.finish()
+                found = store.sql("SELECT stream_index, position, name, value FROM http_fields ORDER BY 1, 2").fetchall()
+                assert found == [
+                    (number, position, f"name-{i % 7}", f"value-{i % 5}")
+                    for number, section in enumerate(sections)
+                    for position, i in enumerate(section)
+                ]
+
+
+def test_the_same_rows_give_the_same_tables_whatever_was_stored_before() -> None:
+    shared = [line(b"a", b"%d" % i) for i in range(5)]
+    found = []
+    for _ in range(2):
+        with Store(records=HTTP) as store:
+            store.add([HttpFieldSectionRecord(1, 1, 0, "request", "header", list(shared))])
+            store.finish()
+            found.append(
+                (store.sql("FROM field_lines").fetchall(), store.sql("SELECT fields FROM http_field_sections").fetchall())
+            )
+    assert found[0] == found[1]
+    assert found[0][1] == [([0, 1, 2, 3, 4],)]
+
+
+def test_secrets_are_masked_unless_they_are_asked_for() -> None:
+    secret = "dXNlcjpwYXNz"
+    rows = [
+        HttpExchangeRecord(1, 1, target=b"/a?access_token=" + secret.encode()),
+        HttpFieldSectionRecord(1, 1, 0, "request", "header", [line(b"authorization", b"Basic " + secret.encode())]),
+    ]
+    for show in (False, True):
+        with Store(records=HTTP, show_secrets=show) as store:
+            store.add(list(rows))
+            store.finish()
+            (target,) = store.sql("SELECT target FROM http_exchanges").fetchall()[0]
+            (value,) = store.sql("SELECT value FROM http_fields").fetchall()[0]
+            assert (secret in target, secret in value) == (show, show)
+            assert value.startswith("Basic ")
+            assert show or target.removeprefix("/a?access_token=") == value.removeprefix("Basic ")
+
+
+def test_the_views_of_all_protocols_take_their_rows_from_every_table_that_maps(store: Store) -> None:
+    store.add(
+        [
+            HttpExchangeRecord(7, 3, 1, "2", b"GET", b"https", b"example.com", b"/x", 404, 100, end_reason="complete"),
+            SampleRecord(8, 5, 1_700_000_000_000_000_000, name="hello", is_good=True),
+        ]
+    )
+    store.finish()
+    assert store.sql(
+        "SELECT connection_id, stream_index, exchange_index, protocol, operation, target, status, epoch_ns(started_at), is_complete, "
+        "request_bytes FROM exchanges"
+    ).fetchall() == [(7, 3, 1, "http/2", "GET", "example.com/x", "404", 100, True, None)]
+    assert store.sql(
+        "SELECT connection_id, stream_index, message_index, protocol, text, is_complete, payload_bytes FROM messages"
+    ).fetchall() == [(8, None, 5, "sample", "hello", True, None)]
+
+
+def test_a_value_that_does_not_fit_its_column_is_null_and_counted(store: Store) -> None:
+    store.add([SampleRecord(1, 2**63), SampleRecord(2, 7), SampleRecord(3, "x"), SampleRecord(4, name="lone \ud800 surrogate")])  # type: ignore[arg-type]
+    store.finish()
+    assert store.sql("SELECT connection_id, number, name FROM samples ORDER BY 1").fetchall() == [
+        (1, None, None),
+        (2, 7, None),
+        (3, None, None),
+        (4, None, "lone \\ud800 surrogate"),
+    ]
+    assert store.sql("SELECT kind, required, occurrences FROM anomalies").fetchall() == [
+        ("not_stored", "a value of the type of samples.number", 2)
+    ]
+
+
+def test_a_row_that_no_dissector_declared_is_a_bug() -> None:
+    with Store() as store:
+        store.add([SampleRecord(1)])
+        with pytest.raises(TypeError, match="SampleRecord"):
+            store.finish()
+
+
+def test_what_was_captured_never_becomes_sql(store: Store) -> None:
+    hostile = b"'); DROP TABLE captures; --"
+    store.add(
+        [
+            HttpExchangeRecord(1, 1, request_method=hostile, target=b'"' + hostile),
+            CaptureRecord(0, hostile.decode()),
+            HttpFieldSectionRecord(1, 1, 0, hostile.decode(), "header", [line(hostile, hostile, hostile.decode())]),
+        ]
+    )
+    store.finish()
+    assert store.sql("SELECT name FROM captures").fetchall() == [(hostile.decode(),)]
+    assert store.sql("SELECT name FROM http_fields WHERE side = ?", [hostile.decode()]).fetchall() == [(hostile.decode(),)]
+
+
+def test_sql_sees_the_rows_so_far_while_more_are_added(store: Store) -> None:
+    store.add([SingleRecord(1)])
+    assert store.sql("FROM singles").fetchall() == [(1,)]
+    store.add([SingleRecord(2)])
+    assert store.sql("SELECT count(*) FROM singles WHERE connection_id = $number", {"number": 2}).fetchall() == [(1,)]
+    store.finish()
+    assert store.sql("SELECT count(*) FROM singles").fetchall() == [(2,)]
+    with pytest.raises(UnmuxError, match="finished"):
+        store.add([SingleRecord(3)])
+    with pytest.raises(duckdb.Error):
+        store.sql("SELECT nothing")
+
+
+def test_rows_of_any_size_and_number_keep_their_order(store: Store) -> None:
+    for start in range(0, 50_000, 7):
+        store.add([StreamRecord(1, i, protocol_stream_id=str(i)) for i in range(start, min(start + 7, 50_000))])
+    store.add([HttpContentRecord(1, i, 0, "response", b"%d" % i * 1_000_000, True, True) for i in range(10)])
+    store.finish()
+    assert store.sql("SELECT stream_index FROM streams").fetchall() == [(i,) for i in range(50_000)]
+    assert store.sql("SELECT bool_and(length(content) = 1000000) FROM http_contents").fetchall() == [(True,)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.binary(max_size=20) | st.none(), min_size=1, max_size=20))
+def test_any_bytes_from_the_wire_can_be_stored(values: list[bytes | None]) -> None:
+    with Store(records=HTTP) as store:
+        store.add([HttpExchangeRecord(1, i, request_method=value) for i, value in enumerate(values)])
+        store.finish()
+        found = store.sql("SELECT request_method FROM http_exchanges ORDER BY stream_index").fetchall()
+        assert found == [(None if value is None else bytes_to_text(value),) for value in values]
+
+
+def test_a_closed_store_leaves_no_objects_to_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with Store(records=HTTP) as store:
+            store.add([HttpFieldSectionRecord(1, 1, 0, "request", "header", [line(b"collectable", b"x")])])
+            store.finish()
+        del store
+        gc.collect(0)
+        assert not [found for found in gc.get_objects() if type(found).__name__ in ("LineNumbers", "TableWriter")]
+    finally:
+        gc.enable()
+
+
+def test_metadata_says_with_what_the_store_was_made(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "a.duckdb"), options={"content": "hash"}) as store:
+        store.add([AnomalyRecord(kind="x")])
+    with open_store(str(tmp_path / "a.duckdb")) as store:
+        facts = dict(store.sql("FROM store_metadata").fetchall())
+    assert facts["option_content"] == "hash"
+    assert facts["schema_version"] == "1"
+    assert facts["is_complete"] == "false"
+    assert {"unmux_version", "duckdb_version", "build"} <= facts.keys()
+
+
+def test_a_query_is_exported_to_parquet(store: Store, tmp_path: Path) -> None:
+    store.add([SampleRecord(1, 2, 3, name="x", lines=[line(b"a", b"b")])])
+    store.finish()
+    store.export_parquet("SELECT number, seen_at, lines FROM samples", tmp_path / "it's.parquet")
+    with duckdb.connect() as other:
+        path = str(tmp_path / "it's.parquet")
+        assert other.execute("SELECT number, epoch_ns(seen_at), lines FROM read_parquet(?)", [path]).fetchall() == [(2, 3, [0])]
+
+
+def fill(path: str, number: int, **options: bool) -> None:
+    with Store(path, records=HTTP, mask_key=b"k", **options) as store:  # type: ignore[arg-type]
+        index = store.next_capture_index()
+        store.add(
+            [
+                CaptureRecord(index, f"{number}.pcap"),
+                connection((index << 40) + number, index),
+                HttpExchangeRecord((index << 40) + number, 1, 0, "1.1", b"GET", target=b"/?token=x"),
+                HttpFieldSectionRecord(
+                    (index << 40) + number, 1, 0, "request", "header", [line(b"n", b"%d" % number), line(b"s", b"s")]
+                ),
+            ]
+        )
+        store.finish()
+
+
+def contents(path: str) -> list[tuple[object, ...]]:
+    with open_store(path) as store:
+        assert store.sql("SELECT count(*) FROM exchanges").fetchall() == store.sql("SELECT count(*) FROM captures").fetchall()
+        assert store.sql("SELECT count(DISTINCT target) FROM http_exchanges").fetchall() == [(1,)]
+        assert store.sql("SELECT count(*) FROM store_metadata WHERE key = 'schema_version'").fetchall() == [(1,)]
+        return store.sql("""
+            SELECT capture_index, connection_id % (1::BIGINT << 40), captures.name, list(value ORDER BY position)
+            FROM captures JOIN connections USING (capture_index) JOIN http_fields USING (connection_id)
+            GROUP BY ALL ORDER BY ALL
+        """).fetchall()
+
+
+@pytest.mark.parametrize("name", ["out.duckdb", "out/", "it's [a] fol*der?/"])
+def test_a_store_is_refused_replaced_or_appended_to_as_asked(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    fill(path, 1)
+    assert is_store(path)
+    assert contents(path) == [(0, 1, "1.pcap", ["1", "s"])]
+    with pytest.raises(UnmuxError, match="exists already; --append adds to it, --force replaces it"):
+        fill(path, 2)
+    fill(path, 2, append=True)
+    fill(path, 3, append=True)
+    assert contents(path) == [(0, 1, "1.pcap", ["1", "s"]), (1, 2, "2.pcap", ["2", "s"]), (2, 3, "3.pcap", ["3", "s"])]
+    fill(path, 4, force=True)
+    assert contents(path) == [(0, 4, "4.pcap", ["4", "s"])]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name.rstrip("/")]
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize("name", ["out.duckdb", "out/"])
+def test_appending_to_what_is_not_there_makes_it(tmp_path: Path, name: str) -> None:
+    fill(f"{tmp_path}/{name}", 1, append=True)
+    assert contents(f"{tmp_path}/{name}") == [(0, 1, "1.pcap", ["1", "s"])]
+
+
+@pytest.mark.parametrize("name", ["out.duckdb", "out/"])
+def test_a_store_that_gets_no_rows_before_a_fault_leaves_no_trace_and_no_damage(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    with pytest.raises(KeyError), Store(path, records=HTTP):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    fill(path, 1)
+    for options in ({"append": True}, {"force": True}):
+        with pytest.raises(KeyError), Store(path, records=HTTP, **options):
+            raise KeyError
+        assert contents(path) == [(0, 1, "1.pcap", ["1", "s"])]
+
+
+@pytest.mark.parametrize("name", ["out.duckdb", "out/"])
+def test_what_was_added_before_an_interrupt_is_stored(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+
+    def interrupted() -> None:
+        with Store(path, records=HTTP) as store:
+            store.add([connection(1)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with open_store(path) as store:
+        assert store.sql("SELECT connection_id FROM connections").fetchall() == [(1,)]
+        assert store.sql("SELECT value FROM store_metadata WHERE key = 'is_complete'").fetchall() == [("false",)]
+
+
+@pytest.mark.parametrize(("name", "append"), [("x.pcap", True), ("x.pcap", False), ("captures/", True), ("captures", False)])
+def test_what_is_not_a_store_is_never_written_over(tmp_path: Path, name: str, append: bool) -> None:
+    (tmp_path / "captures").mkdir()
+    (tmp_path / "captures" / "a.pcap").write_bytes(b"\xd4\xc3\xb2\xa1")
+    (tmp_path / "x.pcap").write_bytes(b"\xd4\xc3\xb2\xa1 and so on")
+    assert not is_store(f"{tmp_path}/{name}")
+    with pytest.raises(UnmuxError, match="left as it is"):
+        Store(f"{tmp_path}/{name}", append=append, force=not append)
+    assert (tmp_path / "x.pcap").read_bytes() == b"\xd4\xc3\xb2\xa1 and so on"
+    assert [entry.name for entry in (tmp_path / "captures").iterdir()] == ["a.pcap"]
+
+
+def test_a_partial_file_of_a_killed_run_is_not_lost_silently(tmp_path: Path) -> None:
+    path = tmp_path / "out.duckdb"
+    (tmp_path / "out.duckdb.partial").write_bytes(b"rows of hours")
+    with pytest.raises(UnmuxError, match="partial: left by a run that was cut off"):
+        fill(str(path), 1)
+    fill(str(path), 1, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.duckdb"]
+
+
+def test_places_that_cannot_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    for path in ("nowhere/out.duckdb", "nowhere/out/", "file/"):
+        with pytest.raises(UnmuxError, match=path.rstrip("/")):
+            Store(f"{tmp_path}/{path}")
+    for path in ("nowhere.duckdb", "file", "empty"):
+        with pytest.raises(UnmuxError, match=path):
+            open_store(f"{tmp_path}/{path}")
+    assert not is_store(f"{tmp_path}/nowhere")
+
+
+def test_a_database_of_something_else_is_not_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as other:
+        other.execute("CREATE TABLE mine AS SELECT 1 AS number")
+    before = path.read_bytes()
+    with pytest.raises(UnmuxError, match="no store of unmux"):
+        Store(str(path), append=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.duckdb", "out/"])
+def test_tables_of_another_version_are_not_appended_to(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    fill(path, 1)
+
+    @record("http_contents", "content, in a later version")
+    @dataclass(slots=True)
+    class LaterRecord:
+        """Other columns under the same name."""
+
+        connection_id: "Annotated[int, capture('the connection')]"
+
+    with pytest.raises(UnmuxError, match="table http_contents has other columns"):
+        Store(path, append=True, records=[LaterRecord])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analyzer.store.SCHEMA_VERSION", "2")
+        with pytest.raises(UnmuxError, match="version 1, not 2"):
+            Store(path, append=True, records=HTTP)
+    assert contents(path) == [(0, 1, "1.pcap", ["1", "s"])]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"tables": {"captures": ["captures/../../secret.parquet"]}},
+        {"tables": {"captures": ["/etc/passwd"]}},
+        {"tables": {'captures" AS SELECT 1; --': []}},
+        {"views": {"exchanges": "SELECT 1; COPY (SELECT 1) TO 'written'"}},
+        {"views": {"exchanges": "DROP TABLE captures"}},
+        {"views": [1]},
+        {"tables": None},
+    ],
+)
+def test_a_manifest_cannot_reach_outside_its_folder_or_run_statements(
+    tmp_path: Path, damage: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill("out/", 1)
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    Path("out/manifest.json").write_text(json.dumps(manifest | damage))
+    with pytest.raises(UnmuxError, match=r"manifest\.json"):
+        open_store("out/")
+    assert not Path("written").exists()
+
+
+def test_an_open_store_can_be_read_by_others_and_not_changed(tmp_path: Path) -> None:
+    path = f"{tmp_path}/out.duckdb"
+    fill(path, 1)
+    with open_store(path) as first, open_store(path) as second:
+        assert first.tables() == second.tables()
+        with pytest.raises(duckdb.Error, match="read-only"):
+            first.sql("DELETE FROM captures")
+
+
+def test_a_temporary_store_is_gone_when_it_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for finished in (True, False):
+        with Store(records=HTTP) as store:
+            store.add([connection(1)])
+            assert list(tmp_path.iterdir()) != []
+            if finished:
+                store.finish()
+        assert list(tmp_path.iterdir()) == []
