@@ -42,9 +42,7 @@ def draw(store: Store, limit: int) -> None:
                     top.add(Text(escape_for_terminal(_exchanges(row)), no_wrap=True, overflow="ellipsis"))
                 continue
             if place > limit:
-                (total,) = store.sql(
-                    "SELECT count(*) FROM streams WHERE connection_id = ? AND stream_index > 0", [number]
-                ).fetchone() or (0,)
+                total = store.sql(_COUNT, [number]).fetchall()[0][0]
                 top.add(Text(f"… {total - limit:,} more streams", style="dim"))
                 break
             label = Text(escape_for_terminal(_stream(row)), no_wrap=True, overflow="ellipsis")
