@@ -132,7 +132,11 @@ def analyze(
         captures = CaptureSet(paths, store.next_capture_index())
         if opened is not None:
             opened(captures)
-        store.finish(complete=run(captures, context, store, progress))
+        try:
+            is_complete = run(captures, context, store, progress)
+        finally:
+            captures.close()
+        store.finish(complete=is_complete)
     except BaseException:
         store.close()
         raise

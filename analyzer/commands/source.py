@@ -90,11 +90,16 @@ class _Watch:
         signal.signal(signal.SIGINT, self._before)
         if self._bar is not None:
             self._bar.stop()
-        for reader in self._captures.readers if self._captures is not None else []:
-            if reader.truncation is not None:
-                from analyzer.text import escape_for_terminal
+        if self._captures is not None:
+            self._warn(self._captures)
 
-                print(f"unmux: {escape_for_terminal(f'{reader.name}: {reader.truncation}')}", file=sys.stderr)
+    def _warn(self, captures: "CaptureSet") -> None:
+        """Say what could not be read."""
+        from analyzer.text import escape_for_terminal
+
+        faults = [f"{reader.name}: {reader.truncation}" for reader in captures.readers if reader.truncation is not None]
+        for fault in [*captures.unreadable, *faults]:
+            print(f"unmux: {escape_for_terminal(fault)}", file=sys.stderr)
 
 
 def analyzed(
