@@ -1,5 +1,6 @@
 import random
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def inflate(inflater: Inflater, wire: bytes, cuts: list[int] | None = None) -> b
     inflater.begin()
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts or []), len(wire)]
     result = b""
-    for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(edges)):
         inflater.write(wire[start:end], number == len(edges) - 2)
         while output := inflater.read():
             assert len(output) <= limits.INFLATE_STEP_BYTES

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ from analyzer.codecs.utf8 import TextReader
 def read(data: bytes, cuts: list[int], characters: int) -> tuple[bool, str, bool]:
     reader = TextReader(characters)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         reader.write(data[start:end])
     reader.finish()
     return reader.is_valid, reader.text(), reader.is_full
