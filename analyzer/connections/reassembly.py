@@ -149,26 +149,28 @@ class Backlog:
         mine = new_data[start - piece.start : stop - piece.start]
         old = held.data
         if old is None:
-            return self._fill_in(index, piece, start, stop, mine)
+            return self._replace(index, piece, start, stop, mine)
         if old[start - held.start : stop - held.start] == mine:
             return 1
-        if piece.is_valid == held.is_valid:
-            if self.conflict < 0:
-                self.conflict = start
-        elif piece.is_valid:
-            held.data = old[: start - held.start] + mine + old[stop - held.start :]
+        if piece.is_valid and not held.is_valid:
+            return self._replace(index, piece, start, stop, mine)
+        if piece.is_valid == held.is_valid and self.conflict < 0:
+            self.conflict = start
         return 1
 
-    def _fill_in(self, index: i64, piece: Piece, start: i64, stop: i64, mine: bytes) -> i64:
-        """Put bytes where a snapped packet left none; returns how many pieces the place now has."""
-        cut = self.pieces.pop(index)
+    def _replace(self, index: i64, piece: Piece, start: i64, stop: i64, mine: bytes) -> i64:
+        """Put another packet's bytes in the place of a part of a piece; returns how many pieces the place now has."""
+        held = self.pieces.pop(index)
+        old = held.data
+        if old is not None:
+            self.size -= len(old)
         count: i64 = 0
-        if cut.start < start:
-            self._place(index, cut, cut.start, start, None)
+        if held.start < start:
+            self._place(index, held, held.start, start, None if old is None else old[: start - held.start])
             count += 1
         self._place(index + count, piece, start, stop, mine)
         count += 1
-        if stop < cut.end:
-            self._place(index + count, cut, stop, cut.end, None)
+        if stop < held.end:
+            self._place(index + count, held, stop, held.end, None if old is None else old[stop - held.start :])
             count += 1
         return count

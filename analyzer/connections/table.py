@@ -81,6 +81,8 @@ class ConnectionTable:
             if self._packets_behind > limits.CLOCK_STEP_PACKETS:  # not strays: the capturing clock was set back
                 self._offset += self._clock - clock
                 self._packets_behind = 0
+        else:
+            self._packets_behind = 0
         if self._next_due <= self._clock:
             rows = self._look_at_due()
             rows += self._take(segment, kind, timestamp, frame, capture_index, interface_name)
