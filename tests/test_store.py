@@ -151,7 +151,7 @@ def test_field_lines_are_stored_once_and_the_view_puts_them_back_in_order(store:
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 11), max_size=6), min_size=1, max_size=30),
     st.integers(1, 5),
@@ -287,8 +287,8 @@ def test_rows_of_any_size_and_number_keep_their_order(store: Store) -> None:
     assert store.sql("SELECT bool_and(length(content) = 1000000) FROM http_contents").fetchall() == [(True,)]
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.binary(max_size=20) | st.none(), min_size=1, max_size=20))
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.binary(max_size=20) | st.none(), min_size=1, max_size=200))
 def test_any_bytes_from_the_wire_can_be_stored(values: list[bytes | None]) -> None:
     with Store(records=HTTP) as store:
         store.add([HttpExchangeRecord(1, i, request_method=value) for i, value in enumerate(values)])
