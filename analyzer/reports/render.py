@@ -13,7 +13,7 @@ from analyzer.reports import Report, Section, values
 from analyzer.store import Store
 
 NARROWEST = 16  # a flexible column is not shortened below this
-BETWEEN = 2  # blanks between columns
+BETWEEN = 2  # blanks between columns, one of them the divider
 _STYLES = {"error_type": "red", "end_reason": "yellow", "kind": "yellow"}
 
 
@@ -38,7 +38,7 @@ def table(
         if name in shown:
             shown.remove(name)
     _share_out(shown, widths, flexible, width)
-    result = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, BETWEEN, 0, 0), header_style="bold")
+    result = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, BETWEEN - 1, 0, 0), header_style="bold")
     for name in shown:
         place = list(columns).index(name)
         sample = next((row[place] for row in rows if row[place] is not None), None)

@@ -1,5 +1,5 @@
--- How many streams or exchanges were open at a time: one row per change, per connection.
-CREATE OR REPLACE VIEW streams_open AS
+-- over streams, connections
+-- change of how many streams or exchanges are open at a time on a connection: connection, when, how many from then on
 WITH units AS (
     SELECT connection_id, started_at, ended_at FROM streams WHERE depth >= 1 AND started_at IS NOT NULL
     UNION ALL
@@ -16,4 +16,4 @@ SELECT
     sum(change) OVER (
         PARTITION BY connection_id ORDER BY changed_at, change DESC ROWS UNBOUNDED PRECEDING
     )::BIGINT AS open_streams
-FROM changes;
+FROM changes
