@@ -112,7 +112,7 @@ def chunked_trailers(path: Path) -> Expected:
                 peer.start_next_cycle()
 
     with Lab() as lab, lab.listen(PORT) as listener, lab.capturing(path):
-        thread = threading.Thread(target=answer, args=(listener,))
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
         thread.start()
         with lab.connect(PORT) as connection:
             peer = h11.Connection(h11.CLIENT)
@@ -196,7 +196,7 @@ def until_close(path: Path) -> Expected:
     with Lab() as lab:
         with lab.server.inside():
             server = http.server.ThreadingHTTPServer((SERVER, PORT), Handler)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         with lab.capturing(path):
             rows = curl(lab, "--http1.0", f"{ORIGIN}/old/page", http_version="1.0")
@@ -222,7 +222,7 @@ def connect_tunnel(path: Path) -> Expected:
         far = lab.server.socket()
         far.connect((SERVER, PORT))
         near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        copies = [threading.Thread(target=copy, args=pair) for pair in ((near, far), (far, near))]
+        copies = [threading.Thread(target=copy, args=pair, daemon=True) for pair in ((near, far), (far, near))]
         for thread in copies:
             thread.start()
         for thread in copies:
@@ -236,7 +236,7 @@ def connect_tunnel(path: Path) -> Expected:
         target.shutdown(socket.SHUT_WR)
 
     with Lab() as lab, nginx(lab, PORT, "", FILES), lab.listen(proxy_port) as listener:
-        thread = threading.Thread(target=proxy, args=(listener, lab))
+        thread = threading.Thread(target=proxy, args=(listener, lab), daemon=True)
         with lab.capturing(path):
             thread.start()
             arguments = ["--proxytunnel", "-x", f"http://{SERVER}:{proxy_port}", f"{ORIGIN}/index.html", f"{ORIGIN}/item.json"]

@@ -41,7 +41,7 @@ def scripted(path: Path, server: Callable[[Peer], None], client: Callable[[Peer]
                 pass
 
     with Lab() as lab, lab.listen(PORT) as listener, lab.capturing(path):
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with lab.connect(PORT) as connection:
             client(Peer(connection, client=True, **options))
