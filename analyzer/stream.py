@@ -287,18 +287,23 @@ class Stream:
         self.ended_at = timestamp
         if direction == TO_SERVER:
             self.bytes_to_server += length
-            declined = self._declined_to_server
         else:
             self.bytes_to_client += length
-            declined = self._declined_to_client
         if released != timestamp:
             self.stalled_ns += self.scope.waited(self.stream_index, timestamp, released)
         tap = self.scope.tap
         if tap is not None and self.depth == 0:
             tap.write(0, direction, timestamp, "bytes", data[offset : offset + length])
+        return self._pass_on(direction, data, offset, length, timestamp, released, packet)
+
+    def _pass_on(
+        self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64
+    ) -> Rows:
+        """Give bytes that were counted to whoever takes them, but for those that were declined."""
         heir = self._heir
         if heir is not None:
             return heir.deliver(direction, data, offset, length, timestamp, released, packet)
+        declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
         if declined == 0:
             return self._give(direction, data[offset : offset + length], timestamp, released, packet)
         if length < declined:
@@ -555,7 +560,7 @@ class Stream:
         rows: Rows = []
         for held in waiting:
             if held.data is not None:
-                rows += self._redeliver(held.direction, held.data, held.timestamp, held.released, held.packet)
+                rows += self._pass_on(held.direction, held.data, 0, len(held.data), held.timestamp, held.released, held.packet)
             elif held.reason is not None:
                 rows += self._tell_skipped(held.direction)
                 if self._heir is not None:
@@ -566,21 +571,6 @@ class Stream:
                 missing = self.missing_bytes  # counted when it was held
                 rows += self.gap(held.direction, held.length, held.at_most, held.timestamp, held.packet)
                 self.missing_bytes = missing
-        return rows
-
-    def _redeliver(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
-        """Deliver bytes that were counted when they were held."""
-        to_server = self.bytes_to_server
-        to_client = self.bytes_to_client
-        stalled = self.stalled_ns
-        ended = self.ended_at
-        last = self.last_packet
-        rows = self.deliver(direction, data, 0, len(data), timestamp, released, packet)
-        self.bytes_to_server = to_server
-        self.bytes_to_client = to_client
-        self.stalled_ns = stalled
-        self.ended_at = ended
-        self.last_packet = last
         return rows
 
     def _give_up(self, to_server: bytes, to_client: bytes) -> Rows:
@@ -683,7 +673,18 @@ class Stream:
         if dissector is not None:
             for side in (TO_SERVER, TO_CLIENT):
                 try:
+                    rows += self._last_skipped(dissector, side)
                     rows += dissector.close(side, CloseReason.LIMIT, timestamp, packet)
                 except Exception:  # it has already failed once; the first fault is the one to tell
                     pass
         return rows
+
+    def _last_skipped(self, dissector: Dissector, direction: i64) -> Rows:
+        """Tell a dissector that failed of declined bytes it has not heard of, so that its last rows do not depend on it."""
+        if direction == TO_SERVER:
+            length, timestamp, packet = self._passed_to_server, self._passed_to_server_at, self._passed_to_server_packet
+            self._passed_to_server = 0
+        else:
+            length, timestamp, packet = self._passed_to_client, self._passed_to_client_at, self._passed_to_client_packet
+            self._passed_to_client = 0
+        return dissector.skipped(direction, length, timestamp, timestamp, packet) if length > 0 else []

@@ -110,6 +110,12 @@ class _Exchange:
             self.stalled_ns += wait - self.stall_wait
             self.stall_wait = wait
 
+    def saw(self, timestamp: i64, packet: i64) -> None:
+        """Note its last packet; declined bytes are told late, so the order of calls says nothing."""
+        if timestamp > self.last_at or (timestamp == self.last_at and packet > self.last_packet):
+            self.last_at = timestamp
+            self.last_packet = packet
+
     def switches(self) -> bool:
         """Tell whether its request may end HTTP/1 on this connection."""
         request = self.request
@@ -173,6 +179,7 @@ class Http1Dissector:
         self._is_pipelined = False  # … and the client pipelines: nothing can be matched
         self._last_response_at: i64 = -1  # end of the latest response, kept while in doubt
         self._child: Stream | None = None
+        self._is_broken = False  # a protocol error ended the reading
         self._stall: i64 = -1  # the stall of the bytes being read
         self._at: i64 = -1  # position reached in the bytes being read
         self._rows: Rows = []
@@ -196,7 +203,11 @@ class Http1Dissector:
         if side.is_paused:
             self._hold(side, _Held(data, timestamp, released, packet, self._stall))
         else:
-            self._read(side, data, timestamp, released, packet)
+            try:
+                self._read(side, data, timestamp, released, packet)
+            except ProtocolError:
+                self._is_broken = True
+                raise
             self._decline(side)
         return self._settled()
 
@@ -242,7 +253,15 @@ class Http1Dissector:
     # --- waiting for the other direction ---
 
     def _settled(self) -> Rows:
-        """Read what was held where it need not wait any more; return the rows made."""
+        """Let the directions wait for each other as they must; return the rows made."""
+        if self._requests.held or self._responses.held:
+            self._resume()
+        rows = self._rows
+        self._rows = []  # always a new one: the caller adds to what it gets
+        return rows
+
+    def _resume(self) -> None:
+        """Read what was held and need not wait any more."""
         while self._requests.held or self._responses.held:
             responses = self._responses
             if responses.is_paused and self._switching is None and not self._must_wait():
@@ -253,9 +272,6 @@ class Http1Dissector:
                 self._replay(self._requests)
             else:
                 break
-        rows = self._rows
-        self._rows = []  # always a new one: the caller adds to what it gets
-        return rows
 
     def _must_wait(self) -> bool:
         """Tell whether a response that begins now must wait for its request."""
@@ -292,6 +308,8 @@ class Http1Dissector:
             elif self._child is not None:
                 self._pass_on(self._child, side.direction, event)
             elif event.data is not None:
+                if self._is_broken:
+                    continue
                 self._stall = event.stall
                 self._read(side, event.data, event.timestamp, event.released, event.packet)
             elif event.reason is not None:
@@ -359,6 +377,10 @@ class Http1Dissector:
                         self._begin_request(side, raw, timestamp, packet)
                     else:
                         self._begin_response(side, raw, timestamp, packet)
+                    if self._requests.held or self._responses.held:  # now, so that chunking makes no difference
+                        position = self._at
+                        self._resume()
+                        self._at = position
             elif _CONTENT <= state <= _UNTIL_CLOSE:
                 self._read_content(side, data, timestamp, packet)
             elif state >= _LOST:
@@ -370,6 +392,7 @@ class Http1Dissector:
             position = self._at
             child = self._child
             if child is not None:
+                self._resume()
                 if position < end:
                     self._rows += child.deliver(side.direction, data, position, end - position, timestamp, released, packet)
                 return
@@ -428,9 +451,7 @@ class Http1Dissector:
     def _advance(self, side: _Side, exchange: _Exchange, length: i64, timestamp: i64, packet: i64) -> None:
         """Count content bytes; end the message or chunk when they are complete."""
         side.content_bytes += length
-        if timestamp >= 0:
-            exchange.last_at = timestamp
-            exchange.last_packet = packet
+        exchange.saw(timestamp, packet)
         if side.state == _UNTIL_CLOSE:
             side.last_at = timestamp
             side.last_packet = packet
@@ -691,8 +712,7 @@ class Http1Dissector:
             return
         exchange.response = head
         exchange.response_started_at = side.started_at
-        exchange.last_at = timestamp
-        exchange.last_packet = packet
+        exchange.saw(timestamp, packet)
         side.exchange = exchange
         side.head = head
         self._section_row(side, exchange, "header", head, timestamp, packet)
@@ -749,9 +769,7 @@ class Http1Dissector:
         side.head = None
         if side.content is not None:
             self._end_content(side, exchange, True, timestamp, packet)
-        if timestamp >= exchange.last_at:
-            exchange.last_at = timestamp
-            exchange.last_packet = packet
+        exchange.saw(timestamp, packet)
         if side.direction == TO_SERVER:
             exchange.request_ended_at = timestamp
             exchange.request_content = content_bytes
@@ -956,8 +974,7 @@ class Http1Dissector:
         if side.direction == TO_CLIENT:
             exchange = self._take_exchange(side, True, timestamp, packet)
             exchange.response_started_at = side.started_at
-            exchange.last_at = timestamp
-            exchange.last_packet = packet
+            exchange.saw(timestamp, packet)
         else:
             exchange = self._new_exchange(side, timestamp, packet)
             exchange.has_request = True
