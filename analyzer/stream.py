@@ -296,33 +296,25 @@ class Stream:
             tap.write(0, direction, timestamp, "bytes", data[offset : offset + length])
         return self._pass_on(direction, data, offset, length, timestamp, released, packet)
 
-    def _pass_on(
-        self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64
-    ) -> Rows:
+    def _pass_on(self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Give bytes that were counted to whoever takes them, but for those that were declined."""
-        heir = self._heir
-        if heir is not None:
-            return heir.deliver(direction, data, offset, length, timestamp, released, packet)
-        declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
-        if declined == 0:
-            return self._give(direction, data[offset : offset + length], timestamp, released, packet)
-        if length < declined:
-            return self._pass_over(direction, length, timestamp, released, packet)
-        rows = self._pass_over(direction, declined, timestamp, released, packet)
-        if length > declined:
-            rest = offset + declined
-            # the dissector may have declined more while it learned that the first were complete
-            length -= declined
+        rows: Rows = []
+        while True:
+            heir = self._heir
+            if heir is not None:
+                rows += heir.deliver(direction, data, offset, length, timestamp, released, packet)
+                return rows
             declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
-            while declined > 0 and length > 0:
-                step = length if length < declined else declined
-                rows += self._pass_over(direction, step, timestamp, released, packet)
-                rest += step
-                length -= step
-                declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
-            if length > 0:
-                rows += self._give(direction, data[rest : rest + length], timestamp, released, packet)
-        return rows
+            if declined == 0:
+                rows += self._give(direction, data[offset : offset + length], timestamp, released, packet)
+                return rows
+            if length <= declined:
+                rows += self._pass_over(direction, length, timestamp, released, packet)
+                return rows
+            # told that the declined bytes are complete, the dissector may decline more, or open an heir
+            rows += self._pass_over(direction, declined, timestamp, released, packet)
+            offset += declined
+            length -= declined
 
     def gap(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
         """Say that bytes are missing: ``length`` of them, or an unknown number (None), ``at_most`` so many."""
@@ -591,8 +583,6 @@ class Stream:
 
     def _give(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Hand wanted bytes to whoever takes them now."""
-        if self._heir is not None:  # since the skipped bytes before these
-            return self._heir.deliver(direction, data, 0, len(data), timestamp, released, packet)
         if self._candidates is not None:
             self._held.append(_Held(direction, data, timestamp, released, packet))
             return self._probe(False)

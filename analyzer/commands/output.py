@@ -9,7 +9,6 @@ from typing import Any, TextIO
 from analyzer.errors import UnmuxError, UsageError
 
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
-_ROWS_AT_A_TIME = 10_000
 
 
 def write(relation: Any, form: str, path: str | None) -> None:
@@ -92,9 +91,8 @@ def _safe(file: TextIO, text: str) -> str:
 def _write_csv(columns: list[str], relation: Any, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    while rows := relation.fetchmany(_ROWS_AT_A_TIME):
-        for row in rows:
-            writer.writerow(["" if value is None else _safe(file, _plain(value)) for value in row])
+    for row in relation.iter_rows():
+        writer.writerow(["" if value is None else _safe(file, _plain(value)) for value in row])
 
 
 def _plain(value: object) -> str:
@@ -117,11 +115,10 @@ def _write_markdown(columns: list[str], relation: Any, file: TextIO) -> None:
 def _write_json(columns: list[str], relation: Any, file: TextIO, *, is_array: bool) -> None:
     first = True
     file.write("[\n" if is_array else "")
-    while rows := relation.fetchmany(_ROWS_AT_A_TIME):
-        for row in rows:
-            if is_array and not first:
-                file.write(",\n")
-            first = False
-            # ASCII only: escapes every control character, and is valid everywhere
-            file.write(json.dumps(dict(zip(columns, row, strict=True)), default=str) + ("" if is_array else "\n"))
+    for row in relation.iter_rows():
+        if is_array and not first:
+            file.write(",\n")
+        first = False
+        # ASCII only: escapes every control character, and is valid everywhere
+        file.write(json.dumps(dict(zip(columns, row, strict=True)), default=str) + ("" if is_array else "\n"))
     file.write("\n]\n" if is_array else "")
