@@ -103,13 +103,11 @@ def _write_markdown(columns: list[str], relation: Any, file: TextIO) -> None:
     from analyzer.text import escape_for_terminal
 
     file.write("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns) + "\n")
-    while rows := relation.fetchmany(_ROWS_AT_A_TIME):
-        for row in rows:
-            cells = (
-                "" if value is None else escape_for_terminal(_plain(value)).replace("|", "\\|").replace("<", "&lt;")
-                for value in row
-            )
-            file.write("| " + " | ".join(cells) + " |\n")
+    for row in relation.iter_rows():
+        cells = [
+            "" if value is None else escape_for_terminal(_plain(value)).replace("|", "\\|").replace("<", "&lt;") for value in row
+        ]
+        file.write("| " + " | ".join(cells) + " |\n")
 
 
 def _write_json(columns: list[str], relation: Any, file: TextIO, *, is_array: bool) -> None:
