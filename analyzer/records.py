@@ -117,7 +117,7 @@ class ConnectionRecord:
 @record("streams", "stream, at every depth; stream 0 is the connection's own bytes")
 @dataclass(slots=True)
 class StreamRecord:
-    """A stream: a connection's bytes, an HTTP/2 stream, a WebSocket inside a connection or stream, …"""
+    """A stream: a connection's bytes, an HTTP/2 stream, a WebSocket inside either."""
 
     connection_id: "Annotated[int, capture('the connection')]"
     stream_index: "Annotated[int, capture('number within the connection in order of opening; 0 is the connection itself')]"

@@ -28,7 +28,7 @@ from analyzer.codecs.http1_heads import INVALID_LENGTH, NO_LENGTH, Head, HeadRea
 from analyzer.errors import ProtocolError
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import Rows
-from analyzer.stream import EVERYTHING, TO_CLIENT, TO_SERVER, CloseReason, Facts, Match, Stream
+from analyzer.stream import EVERYTHING, TO_CLIENT, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
 
 # where a direction stands
 _START: Final = 0  # between messages
@@ -1155,3 +1155,6 @@ def _judge_response(data: bytes) -> Match:
         return Match.YES
     sample = data + _STATUS_SAMPLE[len(data) :]  # could it become a status line?
     return Match.MAYBE if len(data) < len(_STATUS_SAMPLE) and _STATUS_LINE.match(sample) is not None else Match.NO
+
+
+DISSECTORS: Final[list[type[Dissector]]] = [Http1Dissector]
