@@ -115,11 +115,13 @@ class Segment:
             return None
         data = self.data
         start = self._transport
-        field = read_u16(data, start + (16 if self._protocol == TCP_PROTOCOL else 6))
+        field: int = read_u16(data, start + (16 if self._protocol == TCP_PROTOCOL else 6))
         if field == 0 and self._protocol == UDP_PROTOCOL:
             return None
-        pseudo_header = int.from_bytes(data[self._addresses : self._addresses + 2 * self._address_length], "big")
-        return checksum_verdict(pseudo_header + self._protocol, self._end - start, data[start : self._end], field)
+        protocol: int = self._protocol  # int, not native: the addresses of IPv6 are added to it
+        length: int = self._end - start
+        pseudo_header = int.from_bytes(data[self._addresses : self._addresses + 2 * self._address_length], "big") + protocol
+        return checksum_verdict(pseudo_header, length, data[start : self._end], field)
 
     def packet_digest(self) -> int:
         """A hash of the IP packet without what routers change (traffic class, hop limit, header checksum).
