@@ -89,8 +89,9 @@ def test_a_record_that_two_dissectors_share_is_one_table_and_two_records_cannot_
 
 
 def test_the_views_follow_the_declarations() -> None:
-    assert list(views(declared_tables([]))) == ["exchanges", "messages"]
-    assert list(views(declared_tables(HTTP))) == ["exchanges", "messages", "http_fields"]
+    assert list(views(declared_tables([])))[:2] == ["exchanges", "messages"]
+    assert "http_fields" not in views(declared_tables([]))  # its tables are not there
+    assert "http_fields" in views(declared_tables(HTTP))
     assert 'FROM "http_exchanges"' in views(declared_tables(HTTP))["exchanges"]
 
 
