@@ -66,6 +66,10 @@ class FrameReceiver:
         """The direction begins with its preface, or (``is_partial``) somewhere in the middle."""
         raise NotImplementedError
 
+    def note_wait(self, direction: i64) -> None:
+        """Bytes of the payload under way waited behind a hole: the framer's ``waited`` ns, at most."""
+        raise NotImplementedError
+
     def begin_data(self, direction: i64, stream_id: i64, length: i64, content_length: i64, flags: i64) -> bool:
         """A DATA frame begins; says whether its content is wanted."""
         raise NotImplementedError
@@ -290,6 +294,8 @@ class Framer:
             self.payload_left = length + HEADER_BYTES - head
             self._content_left = self.payload_left - padding
             self.is_wanted = receiver.begin_data(self.direction, stream_id, length, self._content_left, flags)
+            if self.waited > 0:
+                receiver.note_wait(self.direction)
             if self.payload_left == 0:
                 self._end_payload(receiver, True)
             return head
@@ -347,6 +353,8 @@ class Framer:
 
     def _pass(self, receiver: FrameReceiver, data: bytes, position: i64, length: i64) -> None:
         """Pass payload on, or over."""
+        if self.waited > 0:
+            receiver.note_wait(self.direction)
         content = self._content_left
         if content > 0:
             if content > length:
