@@ -226,7 +226,7 @@ class Lab:
     def capturing(self, path: Path, at: str = "client") -> Iterator[None]:
         """Capture at the client's or the server's interface into ``path``; the suffix ``.pcapng`` or ``.pcap`` decides."""
         raw = self.folder / "raw.pcap"
-        with tcpdump(self.client if at == "client" else self.server, "eth0", raw, "ip or ip6"):
+        with tcpdump(self.client if at == "client" else self.server, "eth0", raw, "ip or (ip6 and not ip6 multicast)"):
             yield
             time.sleep(4 * self.wire.delay + 0.15)  # the last acknowledgments
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import http1_samples  # noqa: F401  # each registers its samples
 import http2_samples  # noqa: F401
+import tcp_samples  # noqa: F401
 import websocket_samples  # noqa: F401
 from samples import REGISTRY, SAMPLES_FOLDER, note
 
