@@ -151,7 +151,7 @@ class TcpConnection(Delivery):
         if is_answer and peer.next < 0:
             peer.begin(segment.acknowledgment)
             peer.starts_unknown = False
-        if is_answer and peer.state == history.SYN_SENT:
+        if peer.state == history.SYN_SENT if is_answer else peer.state == history.SYN_ACK_SENT:
             half.state = history.ESTABLISHED
             peer.state = history.ESTABLISHED
         elif half.state <= history.PARTIAL:

@@ -93,7 +93,9 @@ class Recorder:
 
     @classmethod
     def probe(cls, first: bytes, second: bytes) -> Match:
-        return Match.YES if first.startswith(cls.begins_with) else Match.NO
+        if first.startswith(cls.begins_with):
+            return Match.YES
+        return Match.NO if first else Match.MAYBE
 
     def feed(self, direction: int, data: bytes, timestamp: int, released: int, packet: int) -> Rows:
         self.told.append(("feed", direction, data, timestamp, released, packet))
@@ -259,16 +261,21 @@ def wire() -> Wire:
     return Wire()
 
 
+@pytest.fixture(scope="session")
+def wire_class() -> type[Wire]:
+    return Wire
+
+
 @pytest.fixture
 def make_wire() -> Callable[..., Wire]:
     return Wire
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client() -> End:
     return CLIENT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server() -> End:
     return SERVER
