@@ -173,15 +173,14 @@ class Segment:
         self._transport = transport
         self._end = end
         self._wire_end = wire_end
-        ports: i64 = data[transport] << 8
-        self.source_port = ports | data[transport + 1]
-        ports = data[transport + 2] << 8
-        self.destination_port = ports | data[transport + 3]
-        if data[ip] < 0x60:
+        ports = read_i64_be(data, transport)  # a UDP header is 8 bytes long, a TCP header longer
+        self.source_port = (ports >> 48) & 0xFFFF
+        self.destination_port = (ports >> 32) & 0xFFFF
+        word = read_i64_be(data, ip)
+        if (word >> 60) & 15 == 4:
             self._address_length = 4
             self._addresses = ip + 12
-            ports = data[ip + 4] << 8
-            self.ip_identification = ports | data[ip + 5]
+            self.ip_identification = (word >> 16) & 0xFFFF
             self.hop_limit = data[ip + 8]
             if transport - ip == 20:
                 self.flow_key = data[ip + 12 : ip + 24]
