@@ -22,6 +22,12 @@ _VERSION: Final = re.compile(rb"HTTP/1\.[0-9]")
 _STATUS_LINE: Final = re.compile(rb"HTTP/(1\.[0-9]) +([0-9]{3})(?: .*)?", re.DOTALL)
 _LENGTH_DIGITS: Final = 18  # any number of so many digits fits 64 bits
 
+_COMMON_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+
+_REQUEST: Final = 0
+_RESPONSE: Final = 1
+_TRAILERS: Final = 2
+
 # what a field says about framing, by its name
 _OTHER: Final = 0
 _CONTENT_LENGTH: Final = 1
@@ -117,50 +123,54 @@ class HeadReader:
     def request(self, raw: bytes) -> Head | None:
         """Parse a request head that ends with its empty line; None above a limit. Raises ProtocolError."""
         head = self._requests.get(raw)
-        if head is not None:
-            return head
-        lines, faults = _split(raw, 1)
-        if _is_too_large(raw, lines):
-            return None
-        head = Head()
-        head.faults = faults
-        parse_request_line(lines[0], head)
-        self._read_fields(lines, 1, head)
-        _judge_host(head)
-        _judge_framing(head)
-        if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
-            if len(self._requests) >= limits.HTTP1_CACHED_HEADS:
-                self._requests = {}
-            self._requests[raw] = head
+        if head is None:
+            head = self._parse(raw, _REQUEST)
+            if head is None:
+                return None
+            _judge_host(head)
+            if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
+                if len(self._requests) >= limits.HTTP1_CACHED_HEADS:
+                    self._requests = {}
+                self._requests[raw] = head
         return head
 
     def response(self, raw: bytes) -> Head | None:
         """Parse a response head that ends with its empty line; None above a limit. Raises ProtocolError."""
         head = self._responses.get(raw)
-        if head is not None:
-            return head
-        lines, faults = _split(raw, 1)
-        if _is_too_large(raw, lines):
-            return None
-        head = Head()
-        head.faults = faults
-        _parse_status_line(lines[0], head)
-        self._read_fields(lines, 1, head)
-        _judge_framing(head)
-        if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
-            if len(self._responses) >= limits.HTTP1_CACHED_HEADS:
-                self._responses = {}
-            self._responses[raw] = head
+        if head is None:
+            head = self._parse(raw, _RESPONSE)
+            if head is not None and len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
+                if len(self._responses) >= limits.HTTP1_CACHED_HEADS:
+                    self._responses = {}
+                self._responses[raw] = head
         return head
 
     def trailers(self, raw: bytes) -> Head | None:
         """Parse a trailer section that ends with its empty line (RFC 9112 section 7.1.2); None above a limit."""
-        lines, faults = _split(raw, 0)
-        if _is_too_large(raw, lines):
-            return None
+        return self._parse(raw, _TRAILERS)
+
+    def _parse(self, raw: bytes, kind: i64) -> Head | None:
+        lines = raw.split(b"\r\n")
         head = Head()
-        head.faults = faults
-        self._read_fields(lines, 0, head)
+        if raw.count(b"\n") != len(lines) - 1:  # RFC 9112 section 2.2 allows to take line feeds alone for line ends
+            lines = [line[:-1] if line.endswith(b"\r") else line for line in raw.split(b"\n")]
+            head.fault("bare_line_feed", "lines that end with CR LF", "LF alone", "RFC 9112 section 2.2")
+        if (
+            len(raw) > limits.HTTP1_SECTION_BYTES
+            or len(lines) > limits.HTTP1_SECTION_LINES
+            or len(lines[0]) > limits.HTTP1_START_LINE_BYTES
+        ):
+            return None
+        before_fields: i64 = 0 if kind == _TRAILERS else 1
+        if b"\n " in raw or b"\n\t" in raw:
+            lines = _unfold(lines, head, before_fields)
+        if kind == _REQUEST:
+            parse_request_line(lines[0], head)
+        elif kind == _RESPONSE:
+            _parse_status_line(lines[0], head)
+        self._read_fields(lines, before_fields, head)
+        if head.transfer_encoding is not None:
+            _judge_transfer_encoding(head, head.transfer_encoding)
         return head
 
     def _read_fields(self, lines: list[bytes], start: i64, head: Head) -> None:
@@ -207,50 +217,33 @@ class HeadReader:
         return known
 
 
-def _is_too_large(raw: bytes, lines: list[bytes]) -> bool:
-    return (
-        len(raw) > limits.HTTP1_SECTION_BYTES
-        or len(lines) > limits.HTTP1_SECTION_LINES
-        or len(lines[0]) > limits.HTTP1_START_LINE_BYTES
-    )
-
-
-def _split(raw: bytes, before_fields: int) -> tuple[list[bytes], list[Fault]]:
-    """The lines of a section; line feeds alone are taken for line ends (RFC 9112 section 2.2), folded lines are joined."""
-    faults: list[Fault] = []
-    if raw.count(b"\n") == raw.count(b"\r\n"):
-        lines = raw.split(b"\r\n")
-    else:
-        lines = [line[:-1] if line.endswith(b"\r") else line for line in raw.split(b"\n")]
-        faults.append(Fault("bare_line_feed", "lines that end with CR LF", "LF alone", "RFC 9112 section 2.2"))
-    if b"\n " in raw or b"\n\t" in raw or raw[:1] in (b" ", b"\t"):
-        lines = _unfold(lines, faults, before_fields)
-    return lines, faults
-
-
-def _unfold(lines: list[bytes], faults: list[Fault], before_fields: int) -> list[bytes]:
+def _unfold(lines: list[bytes], head: Head, before_fields: i64) -> list[bytes]:
     """Join folded lines to the field lines they continue, which come after ``before_fields`` other lines; drop the rest."""
     unfolded: list[bytes] = []
+    is_told = False
     for index, line in enumerate(lines):
         if line[:1] not in (b" ", b"\t"):
             unfolded.append(line)
         elif index < before_fields:
             unfolded.append(line)  # no start line at all
         elif len(unfolded) == before_fields:
-            faults.append(
-                Fault("whitespace_before_first_field", "a field name after the start line", shown(line), "RFC 9112 section 2.2")
-            )
+            head.fault("whitespace_before_first_field", "a field name first", shown(line), "RFC 9112 section 2.2")
         else:
             unfolded[-1] = unfolded[-1].rstrip(b" \t") + b" " + line.strip(b" \t")
-            if not faults or faults[-1].kind != "obsolete_line_folding":
-                faults.append(
-                    Fault("obsolete_line_folding", "field lines that are not folded", shown(line), "RFC 9112 section 5.2")
-                )
+            if not is_told:
+                is_told = True
+                head.fault("obsolete_line_folding", "field lines that are not folded", shown(line), "RFC 9112 section 5.2")
     return unfolded
 
 
 def parse_request_line(line: bytes, head: Head) -> None:
     """Take method, target and version from a request line (RFC 9112 section 3). Raises ProtocolError."""
+    parts = line.split(b" ")
+    if len(parts) == 3 and parts[2] == b"HTTP/1.1" and parts[1][:1] == b"/" and parts[0] in _COMMON_METHODS:
+        head.method = parts[0]
+        head.target = parts[1]
+        head.http_version = "1.1"
+        return
     method, _, rest = line.partition(b" ")
     rest, _, version = rest.strip(b" \t").rpartition(b" ")
     if not method or method.translate(None, _TOKEN_CHARACTERS) or not rest or _VERSION.fullmatch(version) is None:
@@ -292,6 +285,10 @@ def _take_absolute_form(scheme: bytes, rest: bytes, head: Head) -> None:
 
 def _parse_status_line(line: bytes, head: Head) -> None:
     """Take version and status from a status line (RFC 9112 section 4). Raises ProtocolError."""
+    if line[:9] == b"HTTP/1.1 " and line[9:12] == b"200" and line[12:13] in (b" ", b""):
+        head.http_version = "1.1"
+        head.status_code = 200
+        return
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise ProtocolError("a status line: HTTP/1.x and three digits", shown(line), "RFC 9112 section 4")
@@ -368,11 +365,8 @@ def _judge_host(head: Head) -> None:
         head.fault("missing_host", "a Host field", "none", "RFC 9112 section 3.2")
 
 
-def _judge_framing(head: Head) -> None:
+def _judge_transfer_encoding(head: Head, value: bytes) -> None:
     """Tell whether the message is chunked (RFC 9112 sections 6.1 and 6.3)."""
-    value = head.transfer_encoding
-    if value is None:
-        return
     codings: list[bytes] = []
     for part in value.split(b","):
         coding = part.partition(b";")[0].strip(b" \t").lower()
