@@ -15,7 +15,6 @@ COMPILED = [
     "analyzer/records.py",
     "analyzer/stream.py",
     "analyzer/pipeline.py",
-    "analyzer/framing.py",
     "analyzer/http_semantics.py",
     "analyzer/capture",
     "analyzer/packets",

@@ -11,7 +11,7 @@ __all__ = ["analyze", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is slow when it is first used, so that `unmux --help` need not wait for it."""
+    """Import the program when it is first used, so that `unmux --help` need not wait for it."""
     if name == "analyze":
         from analyzer.pipeline import analyze
 
@@ -20,18 +20,4 @@ def __getattr__(name: str) -> Any:
         from analyzer.store import open_store
 
         return open_store
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("unmux")
-        except PackageNotFoundError:  # a checkout that is not installed
-            return "0+checkout"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def is_compiled() -> bool:
-    """Whether the hot modules run compiled."""
-    from analyzer import records
-
-    return not str(records.__file__).endswith(".py")

@@ -5,9 +5,9 @@ from typing import Annotated
 import pytest
 
 from analyzer import http_semantics, records
-from analyzer.definitions import declared_tables, views
 from analyzer.records import FieldLine
 from analyzer.schema import Masking, Stability, Table, capture, conversation, record, table_of, time
+from analyzer.store.definitions import declared_tables, views
 
 HTTP = [http_semantics.HttpExchangeRecord, http_semantics.HttpFieldSectionRecord, http_semantics.HttpContentRecord]
 TABLES = list(declared_tables(HTTP).values())

@@ -45,9 +45,9 @@ def command_names() -> set[str]:
 def _version(wanted: bool) -> None:
     if not wanted:
         return
-    import analyzer
+    from analyzer import build
 
-    print(f"unmux {analyzer.__version__} ({'compiled' if analyzer.is_compiled() else 'plain Python'})")
+    print(f"unmux {build.version()} ({'compiled' if build.is_compiled() else 'plain Python'})")
     raise typer.Exit
 
 

@@ -77,8 +77,7 @@ def run(paths: list[str], wanted: str, decode_as: list[str] | None) -> None:
     """Read the captures again and print one stream. Raises UsageError or UnmuxError."""
     from analyzer import pipeline, protocols
     from analyzer.capture.capture_set import CaptureSet
-    from analyzer.places import is_store
-    from analyzer.store import open_store
+    from analyzer.store import is_store, open_store
     from analyzer.stream import Context
 
     match = _STREAM.fullmatch(wanted)

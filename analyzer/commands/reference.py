@@ -2,9 +2,9 @@
 
 from analyzer import protocols as known_protocols
 from analyzer.commands import source
-from analyzer.definitions import declared_tables
 from analyzer.errors import UsageError
 from analyzer.schema import Table, table_of
+from analyzer.store.definitions import declared_tables
 
 _PREFACE = """\
 # Tables

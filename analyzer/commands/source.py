@@ -107,8 +107,9 @@ def analyzed(
 ) -> tuple["Store", bool]:
     """The store of these captures, and whether reading was interrupted."""
     import analyzer
+    from analyzer import build
 
-    if not analyzer.is_compiled():
+    if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
     with _Watch() as watch:
         store = analyzer.analyze(
@@ -132,8 +133,7 @@ def analyzed(
 @contextmanager
 def opened(paths: list[str], options: Options) -> Iterator["Store"]:
     """The store that the user named, or that of the captures they named."""
-    from analyzer.places import is_store
-    from analyzer.store import open_store
+    from analyzer.store import is_store, open_store
 
     if len(paths) == 1 and is_store(paths[0]):
         with open_store(paths[0]) as store:

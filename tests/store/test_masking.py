@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import UsageError
-from analyzer.masking import Masker
+from analyzer.store.masking import Masker
 
 MASKED = re.compile(rb"<masked:[0-9a-f]{8}>")
 KEY = Masker(b"a key")

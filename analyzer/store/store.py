@@ -12,14 +12,22 @@ from typing import Final, Self
 
 import duckdb
 
-from analyzer import __version__, is_compiled, limits
-from analyzer.columns import LineNumbers, TableWriter
-from analyzer.definitions import SCHEMA_VERSION, check_tables, comment_tables, create_tables, create_views, declared_tables, views
+from analyzer import build, limits
 from analyzer.errors import UnmuxError
-from analyzer.masking import Masker
-from analyzer.places import Place, first_line, is_store, open_existing, place_for
 from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord
 from analyzer.schema import table_of
+from analyzer.store.columns import LineNumbers, TableWriter
+from analyzer.store.definitions import (
+    SCHEMA_VERSION,
+    check_tables,
+    comment_tables,
+    create_tables,
+    create_views,
+    declared_tables,
+    views,
+)
+from analyzer.store.masking import Masker
+from analyzer.store.places import Place, first_line, is_store, open_existing, place_for
 
 __all__ = ["Store", "declared_tables", "is_store", "open_store"]
 
@@ -167,9 +175,9 @@ class _Loader:
     def _facts(self, complete: bool) -> Rows:
         facts = {
             "schema_version": SCHEMA_VERSION,
-            "unmux_version": __version__,
-            "duckdb_version": duckdb.__version__,
-            "build": "compiled" if is_compiled() else "interpreted",
+            "unmux_version": build.version(),
+            "duckdb_version": duckdb.build.version(),
+            "build": "compiled" if build.is_compiled() else "interpreted",
             "is_complete": str(complete).lower(),
         }
         facts.update({f"option_{name}": value for name, value in self.options.items()})

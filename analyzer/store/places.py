@@ -20,8 +20,8 @@ from weakref import finalize
 import duckdb
 
 from analyzer import limits
-from analyzer.definitions import SCHEMA_VERSION, create_views, identifier, literal
 from analyzer.errors import UnmuxError
+from analyzer.store.definitions import SCHEMA_VERSION, create_views, identifier, literal
 
 MANIFEST: Final = "manifest.json"
 _PROCESS: Final = secrets.token_hex(8)  # names this process' temporary folders unforeseeably

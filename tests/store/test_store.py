@@ -469,7 +469,7 @@ def test_tables_of_another_version_are_not_appended_to(tmp_path: Path, name: str
     with pytest.raises(UnmuxError, match="table http_contents has other columns"):
         Store(path, append=True, records=[LaterRecord])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analyzer.store.SCHEMA_VERSION", "2")
+        patch.setattr("analyzer.store.store.SCHEMA_VERSION", "2")
         with pytest.raises(UnmuxError, match="version 1, not 2"):
             Store(path, append=True, records=HTTP)
     assert contents(path) == [(0, 1, "1.pcap", ["1", "s"])]

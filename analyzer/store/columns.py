@@ -15,10 +15,10 @@ import arro3.core as arrow
 import duckdb
 
 from analyzer import limits
-from analyzer.definitions import identifier
-from analyzer.masking import Masker
 from analyzer.records import FieldLine, FieldLineRecord
 from analyzer.schema import Column, Masking, Table, table_of
+from analyzer.store.definitions import identifier
+from analyzer.store.masking import Masker
 from analyzer.text import bytes_to_text
 
 Values = Sequence[Any]  # one column of a batch
