@@ -338,8 +338,7 @@ class Http2Dissector(FrameReceiver):
 
     def _flush(self) -> Rows:
         rows = self._rows
-        if rows:
-            self._rows = []
+        self._rows = []
         return rows
 
     def _side(self, direction: i64) -> Side:
@@ -957,7 +956,7 @@ class Http2Dissector(FrameReceiver):
 
     def _take_promise(self, side: Side, promised_id: i64, lines: list[FieldLine], block: bytes | None) -> None:
         """The server promises a response to a request that it makes up (RFC 9113 section 8.4)."""
-        if promised_id in self._exchanges or not self._server_numbers.is_unopened(promised_id):
+        if promised_id == 0 or promised_id in self._exchanges or not self._server_numbers.is_unopened(promised_id):
             return
         framer = side.framer
         self._server_numbers.open(promised_id)
