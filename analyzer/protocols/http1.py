@@ -51,6 +51,8 @@ _REQUEST_PREFIX: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: +[^\
 _METHOD_PREFIX: Final = re.compile(
     rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|PROPFIND|REPORT|SEARCH) (?:/|https?://)[^\0-\x20\x7f]*"
 )
+_NEARLY_REQUEST: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)(?:HTTP/|[^A-Za-z]|$)")
+_OTHER_VERSION: Final = re.compile(rb" (?!HTTP/1)[A-Z]+/[0-9][.0-9]*[ \t]*\r?$")  # RTSP, SIP …
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9][0-9][ \r\n]")
 _STATUS_SAMPLE: Final = b"HTTP/1.1 200 "
 _LONG_TARGET: Final = 1024  # bytes of a request line without its end that are convincing
@@ -191,9 +193,9 @@ class Http1Dissector:
         response = _judge_response(second) if second else None
         if request is Match.YES or response is Match.YES:
             return Match.YES
-        if request is Match.MAYBE or response is Match.MAYBE:
-            return Match.MAYBE
-        return Match.MAYBE if request is None and response is None else Match.NO
+        if response is not None:
+            return response
+        return Match.MAYBE if request is None else request
 
     def feed(self, direction: int, data: bytes, timestamp: int, released: int, packet: int) -> Rows:
         """Take bytes in order."""
@@ -596,11 +598,13 @@ class Http1Dissector:
     def _begin_request(self, side: _Side, raw: bytes, timestamp: i64, packet: i64) -> None:
         try:
             head = self._reader.request(raw)
-        except ProtocolError:
+        except ProtocolError as error:
             if side.is_unaligned:
                 self._lose(side, timestamp, packet, "a message already under way")
-                return
-            raise
+            else:  # the response to it may well be readable
+                self._note(side, timestamp, packet, "protocol_error", error.required, error.found, error.section)
+                self._lose(side, timestamp, packet, "")
+            return
         if head is None:
             self._exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
             return
@@ -1143,7 +1147,10 @@ def _judge_request(data: bytes) -> Match:
     data = data.lstrip(b"\r\n")
     line, feed, _ = data.partition(b"\n")
     if feed:
-        return Match.YES if _REQUEST_LINE.fullmatch(line) is not None else Match.NO
+        if _REQUEST_LINE.fullmatch(line) is not None:
+            return Match.YES
+        is_close = _NEARLY_REQUEST.match(line) is not None and _OTHER_VERSION.search(line) is None
+        return Match.MAYBE if is_close else Match.NO  # the response tells
     if len(line) >= _LONG_TARGET and _METHOD_PREFIX.fullmatch(line) is not None:
         return Match.YES
     return Match.MAYBE if not line or _REQUEST_PREFIX.fullmatch(line) is not None else Match.NO

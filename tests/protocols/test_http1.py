@@ -922,6 +922,28 @@ def test_bytes_that_cannot_be_read_are_a_protocol_error(to_server: bytes, to_cli
         assert [row.end_reason for row in exchanges(rows)] == ["cut"]
 
 
+def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
+    bad_request = b"HTTP/1.0 400 Bad Request\r\nContent-Length: 5\r\n\r\nwhat?"
+    rows = run(dialogue(client(b"GET /x\r\n\r\n"), server(bad_request), *CLOSING))
+    assert exchanges(rows) == [
+        exchange(
+            0,
+            **{**times(1, 2), "request_ended_at": None},
+            http_version=None,
+            request_method=None,
+            authority=None,
+            target=None,
+            status_code=400,
+            error_type="400",
+            request_content_bytes=None,
+            response_content_bytes=5,
+            fields_complete=False,
+            end_reason="cut",
+        )
+    ]
+    assert anomalies(rows) == ["protocol_error"]
+
+
 def test_endless_heads_lines_and_pipelines_reach_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HTTP1_SECTION_BYTES", 1000)
     monkeypatch.setattr(limits, "HTTP1_SECTION_LINES", 20)
@@ -1015,7 +1037,9 @@ def test_any_conversation_ends_in_consistent_rows_whatever_the_chunking(steps: l
         (b"USER anonymous\r\n", b"220 ready\r\n", Match.NO),
         (b"", b"220 ready\r\n", Match.NO),
         (b"", b"HTTP/2.0 200 OK\r\n", Match.NO),
-        (b"GET /\r\n", b"", Match.NO),
+        (b"GET /\r\n", b"", Match.MAYBE),
+        (b"GET /\r\n", b"<html>", Match.NO),
+        (b"OPTIONSHTTP/1.1\r\n", b"HTTP/1.0 400 Bad Request\r\n", Match.YES),
         (OK, GET, Match.NO),
     ],
 )
