@@ -176,7 +176,7 @@ class _Loader:
         facts = {
             "schema_version": SCHEMA_VERSION,
             "unmux_version": build.version(),
-            "duckdb_version": duckdb.build.version(),
+            "duckdb_version": duckdb.__version__,
             "build": "compiled" if build.is_compiled() else "interpreted",
             "is_complete": str(complete).lower(),
         }
