@@ -328,9 +328,10 @@ class TcpConnection(Delivery):
 
     def _look_for_keep_alive(self, half: Half, segment: Segment) -> None:
         """Count a keep-alive without a byte (RFC 9293 section 3.8.4); where the window is zero it is a probe of that."""
-        if half.next < 0 or half.acked < half.next or half.peer.window == 0 or half.fin >= 0:
+        expected = half.acked if half.next < 0 else half.next
+        if expected < 0 or half.acked < expected or half.peer.window == 0 or half.fin >= 0:
             return
-        if extended(segment.sequence, half.next) == half.next - 1:
+        if extended(segment.sequence, expected) == expected - 1:
             self.keep_alive_packets += 1
 
     def _hold(self, half: Half, segment: Segment, position: i64, length: i64, timestamp: i64, frame: i64) -> Rows:

@@ -1,6 +1,7 @@
 """Ordered bytes: reordering, repetition, holes, stalls, what is cut off, and the end of each direction."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ def selective(*blocks: tuple[int, int]) -> bytes:
 def test_any_cutting_repetition_and_order_gives_the_same_bytes(wire_class, client, server, isn, extra, shuffle):
     content = bytes(range(60))
     cuts = sorted({0, 60, *(start for start, _ in extra)})
-    segments = [(a, b) for a, b in zip(cuts, cuts[1:], strict=False)] + [(a, min(60, a + n)) for a, n in extra]
+    segments = list(pairwise(cuts)) + [(a, min(60, a + n)) for a, n in extra]
     shuffle.shuffle(segments)
     wire = wire_class()
     wire.handshake(isn=isn)
@@ -292,9 +293,7 @@ def test_bytes_that_waited_are_released_when_the_hole_is_filled(wire, client, se
         ("retransmission", {"is_bare": True}, {"is_bare": True}, 2),
     ],
 )
-def test_what_filled_a_hole_is_told_by_clock_counter_or_round_trip(
-    wire, client, server, evidence, first, second, filled_after
-):
+def test_what_filled_a_hole_is_told_by_clock_counter_or_round_trip(wire, client, server, evidence, first, second, filled_after):
     wire.handshake()  # 2 ms round trip
     wire.tcp(client, server, "PA", 1004, 5001, b"two", at=10, **first)
     wire.tcp(client, server, "PA", 1001, 5001, b"one", at=10 + filled_after, **second)
