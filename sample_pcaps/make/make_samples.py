@@ -6,7 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import http1_samples  # noqa: F401  # each registers its samples
+import demo_sample  # noqa: F401
+import encapsulation_samples  # noqa: F401  # each registers its samples
+import http1_samples  # noqa: F401
 import http2_samples  # noqa: F401
 import tcp_samples  # noqa: F401
 import websocket_samples  # noqa: F401
@@ -22,7 +24,8 @@ def main() -> None:
         "names", nargs="*", help="samples such as http1/keep_alive, or the beginnings of such names; all otherwise"
     )
     wanted = parser.parse_args().names
-    for name, (suffix, make) in REGISTRY.items():
+    # Encapsulations wrap what the others made.
+    for name, (suffix, make) in sorted(REGISTRY.items(), key=lambda item: (item[0].startswith("encapsulation"), item[0])):
         if wanted and not any(name.startswith(beginning) for beginning in wanted):
             continue
         path = SAMPLES_FOLDER / f"{name}{suffix}"

@@ -72,6 +72,33 @@ Handler = Callable[[ServerConnection], None]
 Client = Callable[[ClientConnection], None]
 
 
+def conversation_in(
+    lab: Lab,
+    port: int,
+    target: str,
+    handler: Handler,
+    client: Client,
+    offered: ClientPerMessageDeflateFactory | None = None,
+    accepted: ServerPerMessageDeflateFactory | None = None,
+) -> list[Row]:
+    """Let a server and a client of websockets talk; the rows are the client's log."""
+    log = FrameLog(offered is not None)
+    logger = logging.getLogger("websockets.client")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.handlers = [log]
+    server = serve(handler, sock=lab.listen(port), compression=None, extensions=[accepted] if accepted else None)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    options: dict[str, Any] = {"compression": None, "extensions": [offered] if offered else None, "ping_interval": None}
+    with connect(f"ws://{SERVER}:{port}{target}", sock=lab.connect(port), **options) as connection:
+        client(connection)
+    server.shutdown()
+    thread.join()
+    require(bool(log.rows), "no frame in the log")
+    return log.rows
+
+
 def conversation(
     path: Path,
     handler: Handler,
@@ -79,30 +106,14 @@ def conversation(
     offered: ClientPerMessageDeflateFactory | None = None,
     accepted: ServerPerMessageDeflateFactory | None = None,
 ) -> Expected:
-    """Capture a conversation between a server and a client of websockets; the rows are the client's log."""
-    log = FrameLog(offered is not None)
-    logger = logging.getLogger("websockets.client")
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.handlers = [log]
-    with Lab() as lab:
-        listener = lab.listen(PORT)
-        server = serve(handler, sock=listener, compression=None, extensions=[accepted] if accepted else None)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        with lab.capturing(path):
-            target = f"ws://{SERVER}:{PORT}/chat?room=1"
-            options: dict[str, Any] = {"compression": None, "extensions": [offered] if offered else None}
-            with connect(target, sock=lab.connect(PORT), ping_interval=None, **options) as connection:
-                client(connection)
-        server.shutdown()
-        thread.join()
+    """Capture a conversation between a server and a client of websockets."""
+    with Lab() as lab, lab.capturing(path):
+        rows = conversation_in(lab, PORT, "/chat?room=1", handler, client, offered, accepted)
     expected = Expected(
         f"Python websockets, server (port {PORT}) and client; rows from the client's log of frames; tcpdump at the client"
     )
     expected.add("http_exchanges", {"request_method": "GET", "target": "/chat?room=1", "status_code": 101, "http_version": "1.1"})
-    expected.add("websocket_messages", *log.rows)
-    require(bool(log.rows), "no frame in the log")
+    expected.add("websocket_messages", *rows)
     return expected
 
 
