@@ -240,6 +240,8 @@ def written(rows: Rows, *stabilities: Stability, leave_out: tuple[str, ...] = ()
     texts = []
     for row in rows:
         values = {name: value for name, value in columns(row, *stabilities).items() if name not in leave_out}
+        if isinstance(row, AnomalyRecord) and row.kind == "not_understood":
+            values.pop("found", None)  # as many of the first bytes as it took to know that no protocol fits
         texts.append(f"{table_of(type(row)).name} {values}")
     return sorted(texts)
 
