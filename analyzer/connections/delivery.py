@@ -15,7 +15,7 @@ from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK, Piece
 from analyzer.packets.segment import Segment
 from analyzer.records import Rows, StallRecord
-from analyzer.stream import DIRECTION_NAMES, CloseReason, Context, Stream
+from analyzer.stream import DIRECTION_NAMES, CloseReason, Context
 
 SECTION: Final = "RFC 9293 section 3.4"
 ACKNOWLEDGED: Final = "an acknowledgment that covers them, but no packet"
@@ -48,24 +48,26 @@ class Delivery(Connection):
             return []
         return [first, second] if self.client_side == 0 else [second, first]
 
-    def open_stream(self) -> Stream:
-        """The stream of the connection's bytes; a direction that ended before it was needed is closed in it."""
-        stream = self.stream
-        if stream is None:
+    def _open_stream(self) -> Rows:
+        """Make the stream of the connection's bytes, and close in it what ended before it was needed."""
+        rows: Rows = []
+        if self.stream is None:
             stream = self.need_stream()
             for half in self.halves():
                 if half.ended is not None:
-                    # a new stream that has no bytes has no rows to return either
-                    stream.close(half.side ^ self.client_side, half.ended, half.fin_at, half.fin_packet)
-        return stream
+                    rows += stream.close(half.side ^ self.client_side, half.ended, half.fin_at, half.fin_packet)
+        return rows
 
     def deliver(self, half: Half, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Hand the next ``length`` bytes of an end to the stream."""
-        stream = self.open_stream()
+        stream = self.stream
         rows: Rows = []
+        if stream is None:
+            rows = self._open_stream()
+            stream = self.need_stream()
         if half.starts_unknown:
             half.starts_unknown = False
-            rows = stream.gap(half.side ^ self.client_side, None, None, timestamp, packet)
+            rows += stream.gap(half.side ^ self.client_side, None, None, timestamp, packet)
             self.follow_roles()
         rows += stream.deliver(half.side ^ self.client_side, data, offset, length, timestamp, released, packet)
         half.next += length
@@ -89,7 +91,8 @@ class Delivery(Connection):
             length,
             is_assumed,
         )
-        stream = self.open_stream()
+        rows += self._open_stream()
+        stream = self.need_stream()
         if half.starts_unknown:
             half.starts_unknown = False
             rows += stream.gap(half.side ^ self.client_side, None, None, timestamp, packet)

@@ -43,6 +43,8 @@ class ConnectionTable:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.most_connections: i64 = limits.OPEN_CONNECTIONS
+        self.most_held_bytes: i64 = limits.ALL_HELD_BYTES
         self._halves: dict[bytes, Half] = {}
         self._flows: dict[bytes, UdpFlow] = {}
         self._open: i64 = 0
@@ -211,7 +213,7 @@ class ConnectionTable:
 
     def _make_room(self) -> Rows:
         """Put the least recently used connections away where there are too many."""
-        if self._open < limits.OPEN_CONNECTIONS:
+        if self._open < self.most_connections:
             return []
         connections: dict[int, Connection] = {}
         for half in self._halves.values():
@@ -245,7 +247,7 @@ class ConnectionTable:
         held_before = connection.held_bytes
         rows = connection.take(half, segment, timestamp, frame)
         self._held_bytes += connection.held_bytes - held_before
-        if self._held_bytes > limits.ALL_HELD_BYTES and connection.held_bytes > held_before:
+        if self._held_bytes > self.most_held_bytes and connection.held_bytes > held_before:
             self._held_bytes -= connection.held_bytes
             rows += connection.give_up_holes()
             self._held_bytes += connection.held_bytes

@@ -186,18 +186,31 @@ def test_where_one_direction_was_captured_the_window_alone_decides_and_says_so(w
     assert [row.is_assumed for row in wire.anomalies] == [True]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("HELD_BYTES", 40), ("HELD_SEGMENTS", 4), ("ALL_HELD_BYTES", 40)])
-def test_at_a_limit_a_hole_is_assumed(make_wire, client, server, monkeypatch, limit, value):
-    monkeypatch.setattr(limits, limit, value)
-    wire = make_wire()
+@pytest.mark.parametrize(
+    ("size", "step", "packets"),
+    [(60_000, 60_001, limits.HELD_BYTES // 60_000 + 1), (1, 2, limits.HELD_SEGMENTS + 1)],
+    ids=["bytes", "segments"],
+)
+def test_at_a_limit_a_hole_is_assumed(wire, client, server, size, step, packets):
     wire.handshake()
-    for number in range(5):
-        wire.tcp(client, server, "PA", 1011 + 20 * number, 5001, b"0123456789")
-    first = wire.heard().shape(0)
-    assert first[:2] == [("gap", 10), ("feed", b"0123456789")]
+    for number in range(packets):
+        assert wire.heard().events == []
+        wire.tcp(client, server, "PA", 1002 + step * number, 5001, b"x" * size)
+    assert wire.heard().shape(0) == [("gap", 1), ("feed", b"x" * size)]
+    assert [row.is_assumed for row in wire.anomalies] == [True]
+
+
+def test_at_the_limit_of_all_connections_the_one_that_adds_gives_its_holes_up(wire, client, server):
+    wire.table.most_held_bytes = 25
+    other = ("10.0.0.1", 40001)
+    wire.handshake()
+    wire.handshake(other, server)
+    wire.tcp(client, server, "PA", 1011, 5001, b"0123456789")
+    wire.tcp(other, server, "PA", 1011, 5001, b"0123456789")
+    wire.tcp(other, server, "PA", 1031, 5001, b"0123456789")
+    assert wire.heard(1).events == []
+    assert wire.heard(4).shape(0) == [("gap", 10), ("feed", b"0123456789"), ("gap", 10), ("feed", b"0123456789")]
     assert {row.is_assumed for row in wire.anomalies} == {True}
-    wire.finish()
-    assert wire.connection.missing_bytes_to_server == 50
 
 
 def test_acknowledged_bytes_that_never_came_are_missing_at_the_end(wire, client, server):

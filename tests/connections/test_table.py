@@ -1,9 +1,14 @@
 """Which packets make one connection, and when its rows are written."""
 
+import gc
+
 import pytest
 
 from analyzer import limits
+from analyzer.connections.connection import Connection
+from analyzer.connections.half import Half
 from analyzer.records import ConnectionRecord
+from analyzer.stream import Stream
 
 
 def test_a_whole_connection_is_one_row(wire, client, server):
@@ -147,6 +152,14 @@ def test_an_answered_syn_in_the_middle_of_a_connection_takes_its_place(wire, cli
     assert (wire.heard(1).content(0), wire.heard(5).content(0), wire.heard(5).content(1)) == (b"old", b"new", b"yes")
 
 
+def test_where_only_the_client_was_captured_its_next_segment_answers_for_the_server(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "S", 77_000)
+    wire.tcp(client, server, "PA", 77_001, 88_001, b"new")
+    wire.finish()
+    assert [(row.connection_id, row.bytes_to_server) for row in wire.connections] == [(1, 0), (4, 3)]
+
+
 def test_syns_of_one_port_that_nobody_answers_are_a_connection_each(wire, client, server):
     for isn in (1000, 1000, 2000, 3000):
         wire.tcp(client, server, "S", isn)
@@ -209,9 +222,8 @@ def test_the_first_sender_is_the_client_where_nothing_else_tells(wire, client, s
     assert (wire.connection.client_port, wire.connection.role_evidence) == (80, "first_sender")
 
 
-def test_connections_end_in_order_and_the_least_recently_used_make_room(make_wire, client, server, monkeypatch):
-    monkeypatch.setattr(limits, "OPEN_CONNECTIONS", 16)
-    wire = make_wire()
+def test_connections_end_in_order_and_the_least_recently_used_make_room(wire, client, server):
+    wire.table.most_connections = 16
     for port in range(20):
         wire.tcp((client[0], 1000 + port), server, "S", 1)
     put_away = [row.client_port for row in wire.connections]
@@ -234,6 +246,24 @@ def test_a_lone_syn_has_no_stream(wire, client, server):
     wire.tcp(client, server, "S", 1)
     wire.finish()
     assert wire.streams == []
+
+
+def test_closing_leaves_nothing_to_the_garbage_collector(wire, client, server):
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        wire.handshake()
+        wire.tcp(client, server, "PA", 1004, 5001, b"two")
+        wire.tcp(client, server, "PA", 1001, 5001, b"one")
+        wire.tcp(client, server, "S", 99_000)
+        wire.udp(client, server, b"datagram")
+        wire.finish()
+        kept = [type(found).__name__ for found in gc.get_objects() if isinstance(found, (Connection, Half, Stream))]
+        assert kept == []
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def test_a_socket_connected_to_itself_does_no_harm(wire):
