@@ -21,18 +21,27 @@ class TextReader:
         if not self.is_valid:
             return
         if self._pending:
-            data = self._pending + data
+            text = self._decode(self._pending + data)
+        else:
+            try:
+                text = data.decode()  # nearly always whole characters
+            except UnicodeDecodeError:
+                text = self._decode(data)
+        if self._wanted > 0 and text:
+            self._kept.append(text if len(text) <= self._wanted else text[: self._wanted])
+            self._wanted -= len(self._kept[-1])
+            self.is_full = self._wanted == 0
+
+    def _decode(self, data: bytes) -> str:
+        """Decode what may end within a character, or be invalid."""
         try:
             text, used = codecs.utf_8_decode(data, "strict", False)
         except UnicodeDecodeError as error:
             self.is_valid = False
             text = data[: error.start].decode()
             used = len(data)
-        self._pending = data[used:] if used < len(data) else b""
-        if self._wanted > 0 and text:
-            self._kept.append(text if len(text) <= self._wanted else text[: self._wanted])
-            self._wanted -= len(self._kept[-1])
-            self.is_full = self._wanted == 0
+        self._pending = data[used:]
+        return text
 
     def finish(self) -> None:
         """Say that the text has ended; an unfinished character makes it invalid."""
@@ -41,4 +50,4 @@ class TextReader:
 
     def text(self) -> str:
         """The characters kept; of an invalid text those before its first fault."""
-        return "".join(self._kept)
+        return self._kept[0] if len(self._kept) == 1 else "".join(self._kept)
