@@ -128,9 +128,9 @@ def chunked_trailers(path: Path) -> Expected:
         thread.join()
     expected = exchanges(rows, path, "scripted h11 0.16 server and client; rows from the server's script")
     for number in range(2):
-        expected.add("http_fields", {"side": "request", "section": "trailer", "name": "x-signature", "value": f"signed-{number}"})
-        expected.add("http_fields", {"side": "response", "section": "trailer", "name": "x-checksum", "value": str(number)})
-        expected.add("http_fields", {"side": "response", "section": "trailer", "name": "x-served-by", "value": "h11"})
+        expected.add("http_fields", {"side": "request", "section": "trailer", "name": "X-Signature", "value": f"signed-{number}"})
+        expected.add("http_fields", {"side": "response", "section": "trailer", "name": "X-Checksum", "value": str(number)})
+        expected.add("http_fields", {"side": "response", "section": "trailer", "name": "X-Served-By", "value": "h11"})
     return expected
 
 

@@ -121,6 +121,7 @@ class Peer:
 
     def __init__(self, connection: socket.socket, client: bool, **options: bool) -> None:
         self.socket = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client = client
         self.http2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=client, header_encoding="utf-8", **options))
         self.waiting: list[h2.events.Event] = []
