@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h2.errors
 import h2.events
+from h2.settings import SettingCodes
 from http2_peers import Peer, get, logged_rows, nghttpd
 from lab import SERVER, TO_CLIENT, Frame, Lab, Rule
 from samples import Expected, Row, content, curl, nginx, require, sample
@@ -63,7 +64,8 @@ def call(lab: Lab) -> None:
     )
     with lab.connect(API) as connection:
         peer = Peer(connection, client=True)
-        peer.start()
+        peer.start({SettingCodes.INITIAL_WINDOW_SIZE: 30_000})  # so that the server cannot have sent it all
+        peer.until(h2.events.SettingsAcknowledged)
         peer.headers(1, get("/v1/export", authority=f"{SERVER}:{API}"), end=True)
         peer.headers(3, get("/v1/orders/1001", authority=f"{SERVER}:{API}"), end=True)
         while peer.received.get(1, 0) < 10_000:
