@@ -124,16 +124,22 @@ def test_a_bomb_is_stopped_by_its_ratio() -> None:
     assert content.sha256 is None
 
 
-def test_the_decoded_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CONTENT_DECODED_BYTES", 100_000)
-    content = decoded("hash", b"gzip", gzip.compress(TEXT * 100))
-    assert content.fault == "more than 100000 decoded bytes"
+def members_of_a_mebibyte(count: int) -> bytes:
+    """So many gzip members whose ratio is about 200."""
+    return gzip.compress((TEXT * 500)[: 1 << 20]) * count
 
 
-def test_what_is_kept_is_bounded_but_all_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CONTENT_KEPT_BYTES", 1000)
-    content = decoded("store", b"gzip", gzip.compress(TEXT))
-    assert (content.kept, content.is_complete, content.sha256) == (TEXT[:1000], False, digest(TEXT))
+def test_the_decoded_size_is_bounded() -> None:
+    content = decoded("hash", b"gzip", members_of_a_mebibyte((limits.CONTENT_DECODED_BYTES >> 20) + 1))
+    assert content.fault == f"more than {limits.CONTENT_DECODED_BYTES} decoded bytes"
+
+
+def test_what_is_kept_is_bounded_but_all_is_hashed() -> None:
+    sent = members_of_a_mebibyte((limits.CONTENT_KEPT_BYTES >> 20) + 1)
+    content = decoded("store", b"gzip", sent)
+    whole = gzip.decompress(sent)
+    assert content.kept == whole[: limits.CONTENT_KEPT_BYTES]
+    assert (content.is_complete, content.sha256) == (False, digest(whole))
 
 
 @settings(max_examples=40, deadline=None)

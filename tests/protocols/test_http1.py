@@ -944,31 +944,30 @@ def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
     assert anomalies(rows) == ["protocol_error"]
 
 
-def test_endless_heads_lines_and_pipelines_reach_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HTTP1_SECTION_BYTES", 1000)
-    monkeypatch.setattr(limits, "HTTP1_SECTION_LINES", 20)
-    monkeypatch.setattr(limits, "HTTP1_CHUNK_LINE_BYTES", 100)
-    monkeypatch.setattr(limits, "HTTP1_OUTSTANDING", 5)
+def test_endless_heads_lines_and_pipelines_reach_a_limit() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    many_lines = b"A: a\r\n" * (limits.HTTP1_SECTION_LINES + 1) + b"\r\n"
     for to_server, to_client in (
-        (b"GET / HTTP/1.1\r\nA: " + b"a" * 2000, b""),
-        (b"GET / HTTP/1.1\r\n" + b"A: a\r\n" * 50 + b"\r\n", b""),
-        (GET, chunked + b"1;" + b"x" * 200),
-        (GET, chunked + b"0\r\n" + b"A: a\r\n" * 50 + b"\r\n"),
-        (GET * 10, b""),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * limits.HTTP1_SECTION_BYTES, b""),
+        (b"GET /" + b"a" * limits.HTTP1_START_LINE_BYTES + b" HTTP/1.1\r\n\r\n", b""),
+        (b"GET / HTTP/1.1\r\n" + many_lines, b""),
+        (GET, chunked + b"1;" + b"x" * limits.HTTP1_CHUNK_LINE_BYTES),
+        (GET, chunked + b"0\r\n" + many_lines),
+        (GET * (limits.HTTP1_OUTSTANDING + 10), b""),
     ):
-        for chunk in (0, 1, 30):
+        for chunk in (0, 100, 1460):
             rows = run(dialogue(client(to_server), server(to_client), *CLOSING), chunk=chunk)
             assert anomalies(rows) == ["limit"]
             assert {row.end_reason for row in exchanges(rows)} <= {"cut", "no response"}
 
 
-def test_a_side_whose_other_side_is_not_captured_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HTTP1_HELD_BYTES", 500)
-    rows = run(dialogue(*[server(HELLO)] * 30, *CLOSING))
-    assert [(row.end_reason, row.response_content_bytes) for row in exchanges(rows)] == [("no request", 5)] * 30
+def test_a_side_whose_other_side_is_not_captured_is_read_all_the_same() -> None:
+    count = limits.HTTP1_HELD_BYTES // len(HELLO) + 100
+    rows = run(dialogue(*[server(HELLO)] * count, *CLOSING))
+    assert [(row.end_reason, row.response_content_bytes) for row in exchanges(rows)] == [("no request", 5)] * count
     assert anomalies(rows) == ["limit"]
-    rows = run(dialogue(client(GET.replace(b"Host", b"Upgrade: a\r\nHost")), client(bytes(600)), server(HELLO), *CLOSING))
+    upgrade = client(GET.replace(b"Host", b"Upgrade: a\r\nHost"))
+    rows = run(dialogue(upgrade, *[client(bytes(1000))] * (limits.HTTP1_HELD_BYTES // 1000 + 1), server(HELLO), *CLOSING))
     assert [(row.end_reason, row.status_code) for row in exchanges(rows)] == [("complete", 200)]
     assert anomalies(rows) == ["limit"]
 
