@@ -104,6 +104,7 @@ HTTP2_OPEN_STREAMS: Final = 10_000  # servers allow 100 to 1,000 at a time
 HTTP2_TOMBSTONES: Final = 4096  # stream numbers remembered beside the highest one
 HTTP2_SETTINGS_WAITING: Final = 64  # SETTINGS frames not acknowledged yet; peers send one or two
 HTTP2_RESPONSES_FIRST: Final = 256  # responses kept whose request has not been delivered yet
+HTTP2_LINGERING_STREAMS: Final = 256  # reset by one side, kept for what the other has already sent
 HTTP2_TUNNEL_HELD_BYTES: Final = 1 << 16  # content of a CONNECT request held until its response is seen
 HTTP2_SEARCH_BYTES: Final = 1 << 20  # largest frame size for which frames are sought again after a hole
 HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept

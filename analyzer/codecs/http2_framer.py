@@ -165,6 +165,10 @@ class Framer:
         self._uncertain_bytes: i64 = 0  # missing or passed over since the framing was certain; -1: not known
         self._may_be_continuation = False  # the first frame found again may continue a field block
 
+    def is_lost(self) -> bool:
+        """Whether frames may be going by unseen."""
+        return self.state >= SEARCHING or (self.state == BEGINNING and self._begins_with_gap)
+
     # --- bytes
 
     def feed(self, receiver: FrameReceiver, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:

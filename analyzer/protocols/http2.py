@@ -15,7 +15,7 @@ from mypy_extensions import i64, mypyc_attr
 from analyzer import limits
 from analyzer.codecs.content import Content
 from analyzer.codecs.hpack import DEFAULT_TABLE_SIZE, UNLIMITED, HpackDecoder
-from analyzer.codecs.http2_framer import FRAMES, LOST, SEARCHING, Framer, FrameReceiver
+from analyzer.codecs.http2_framer import FRAMES, Framer, FrameReceiver
 from analyzer.codecs.http2_frames import (
     ACK,
     ENABLE_CONNECT_PROTOCOL,
@@ -156,6 +156,7 @@ class Exchange:
         self.fields_complete = True
         self.reset_code: i64 = -1
         self.reset_direction: i64 = -1
+        self.is_reset_by_both = False
         self.stalled: i64 = 0
         self.started_at = timestamp
         self.first_packet = packet
@@ -167,6 +168,10 @@ class Exchange:
         self.is_connect = False  # its content is not taken before the response tells whether there is a tunnel
         self.held: list[HeldContent] = []
         self.held_bytes: i64 = 0
+
+    def is_witnessed(self) -> bool:
+        """Whether it was seen from its beginning, and no frame of it can have been missed."""
+        return self.request.has_header and self.request.is_certain and self.response.is_certain
 
     def touch(self, started_at: i64, started_packet: i64, timestamp: i64, packet: i64) -> None:
         """Bytes of it were seen."""
@@ -258,6 +263,7 @@ class Http2Dissector(FrameReceiver):
         self._to_client = Side(TO_CLIENT)
         self._exchanges: dict[int, Exchange] = {}
         self._responses_first: dict[int, Exchange] = {}  # open ones whose request was not seen yet
+        self._lingering: dict[int, Exchange] = {}  # open ones that one side has reset
         self._client_numbers = StreamNumbers(1)
         self._server_numbers = StreamNumbers(2)
         self._windows_certain = True
@@ -325,6 +331,7 @@ class Http2Dissector(FrameReceiver):
             exchanges = list(self._exchanges.values())
             self._exchanges = {}
             self._responses_first = {}
+            self._lingering = {}
             self._to_server.exchange = None
             self._to_client.exchange = None
             for exchange in exchanges:
@@ -431,7 +438,7 @@ class Http2Dissector(FrameReceiver):
         request = exchange.request
         request.has_begun = True
         request.has_header = True
-        request.is_certain = False  # its content went by in HTTP/1
+        request.content_bytes = -1  # its content went by in HTTP/1
         request.is_ended = True
         request.started_at = started_at
         request.ended_at = ended_at
@@ -684,8 +691,15 @@ class Http2Dissector(FrameReceiver):
             self._drop_oldest()
         exchange = Exchange(stream_id, self._scope.new_stream_index(), timestamp, packet)
         exchanges[stream_id] = exchange
-        if len(exchanges) > self._most_open:
-            self._most_open = len(exchanges)
+        if self._to_server.framer.is_lost():
+            exchange.request.is_certain = False
+            exchange.fields_complete = False
+        if self._to_client.framer.is_lost():
+            exchange.response.is_certain = False
+            exchange.fields_complete = False
+        open_streams = len(exchanges) - len(self._lingering)
+        if open_streams > self._most_open:
+            self._most_open = open_streams
         if stream_id & 1:
             self._opened_by_client += 1
         else:
@@ -732,8 +746,7 @@ class Http2Dissector(FrameReceiver):
                 self._give_requests_up(stream_id)
             numbers.open(stream_id)
             return exchange
-        state = self._to_server.framer.state
-        if stream_id < numbers.highest or state in (SEARCHING, LOST) or self._to_server.reason is not None:
+        if stream_id < numbers.highest or self._to_server.framer.is_lost() or self._to_server.reason is not None:
             exchange.is_request_lost = True
         else:
             self._responses_first[stream_id] = exchange
@@ -757,7 +770,12 @@ class Http2Dissector(FrameReceiver):
         exchange = self._exchanges.get(stream_id)
         if exchange is None and self._is_complete and side.direction == TO_CLIENT:
             exchange = self._find_or_open(side, stream_id)  # its request may be on the way here
-        if exchange is None or exchange.reset_code >= 0:
+        if exchange is None:
+            return
+        if exchange.reset_code >= 0:
+            if exchange.reset_direction != side.direction:
+                exchange.is_reset_by_both = True
+                self._settle(exchange)
             return
         framer = side.framer
         exchange.touch(framer.started_at, framer.started_packet, framer.timestamp, framer.packet)
@@ -768,20 +786,34 @@ class Http2Dissector(FrameReceiver):
 
     def _settle(self, exchange: Exchange) -> None:
         """Write the stream down when it is over."""
-        request = exchange.request
-        if request.is_ended or exchange.is_request_lost:
-            if not exchange.response.is_ended and exchange.reset_code < 0:
+        is_request_over = exchange.request.is_ended or exchange.is_request_lost
+        if exchange.reset_code >= 0:
+            is_over = exchange.response.is_ended if exchange.reset_direction == TO_SERVER else is_request_over
+            if not is_over and not exchange.is_reset_by_both:
+                self._linger(exchange)
                 return
-        elif exchange.reset_code < 0 or not request.has_begun:
+        elif not exchange.response.is_ended or not is_request_over:
             return
         self._forget(exchange)
         self._write(exchange, None)
+
+    def _linger(self, exchange: Exchange) -> None:
+        """A stream was reset by one side: what the other sent before it knew still belongs to it."""
+        lingering = self._lingering
+        lingering[exchange.number] = exchange
+        if len(lingering) > limits.HTTP2_LINGERING_STREAMS:
+            for oldest in lingering.values():
+                self._forget(oldest)
+                self._write(oldest, None)
+                return
 
     def _forget(self, exchange: Exchange) -> None:
         stream_id = exchange.number
         del self._exchanges[stream_id]
         if self._responses_first:
             self._responses_first.pop(stream_id, None)
+        if self._lingering:
+            self._lingering.pop(stream_id, None)
         if stream_id & 1:
             self._client_numbers.end(stream_id)
         else:
@@ -1196,7 +1228,7 @@ class Http2Dissector(FrameReceiver):
         error: str | None = None
         if exchange.status >= 400:
             error = str(exchange.status)
-        elif ended == "reset":
+        elif ended == "reset" and (exchange.status >= 0 or (response.is_certain and not response.has_begun)):
             error = code
         started = request.started_at
         if request.has_header:
@@ -1291,6 +1323,8 @@ class Http2Dissector(FrameReceiver):
 
     def _goaway_code(self, exchange: Exchange) -> i64:
         """The error code of a GOAWAY that ended a stream, -1 where none did (RFC 9113 section 6.8)."""
+        if not exchange.is_witnessed():
+            return -1  # it may have ended, or been reset, before
         refused = self._to_client if exchange.number & 1 else self._to_server
         if refused.goaway_code >= 0 and exchange.number > refused.goaway_last:
             return refused.goaway_code
@@ -1301,19 +1335,20 @@ class Http2Dissector(FrameReceiver):
 
     def _reset_name(self, exchange: Exchange, ended: str) -> str | None:
         """The name of the error code that ended a stream."""
+        if ended != "reset":
+            return None
         code = exchange.reset_code
-        if code < 0 and ended == "reset":
+        if code < 0:
             code = self._goaway_code(exchange)
+        elif not exchange.is_witnessed():
+            return None  # it may have ended, or been reset, before
         return None if code < 0 or code == UNLIMITED else error_name(code)
 
     def _content_bytes(self, exchange: Exchange, half: Half, direction: i64) -> int | None:
         """How much content one side sent, None where that is not certain."""
-        if not half.is_certain or not half.has_header:
+        if not half.is_certain or not half.has_header or half.content_bytes < 0:
             return None
-        side = self._side(direction)
-        if half.is_ended or exchange.reset_direction == direction or side.reason in (CloseReason.FIN, CloseReason.RESET):
-            return half.content_bytes
-        return None
+        return half.content_bytes if half.is_ended or exchange.reset_direction == direction else None
 
     def _finish_content(self, exchange: Exchange, half: Half, name: str) -> str | None:
         """End the content of a message; returns its hash."""
