@@ -4,11 +4,12 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.connections.community_id import TCP_PROTOCOL_NUMBER, UDP_PROTOCOL_NUMBER, community_id
 from analyzer.connections.history import History
 from analyzer.packets.addresses import address_text
 from analyzer.packets.segment import Segment
-from analyzer.records import AnomalyRecord, ConnectionRecord, Rows
+from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StallRecord
 from analyzer.stream import DIRECTION_NAMES, Context, Scope, Stream
 
 CAPTURE_SHIFT: Final = 40  # connection_id = capture_index * 2^40 + frame number
@@ -50,6 +51,7 @@ class Connection:
         self.history = History()
         self.scope: Scope | None = None
         self.stream: Stream | None = None
+        self.undecided: Rows | None = None  # rows that name a direction, from before it was known who is the client
         self.is_finished = False  # its rows are written
         self.used_at: i64 = 0  # the table's clock
 
@@ -91,6 +93,23 @@ class Connection:
             stream.reversed = False
             self.client_side = 1 - self.client_side
             self.role_evidence = PROTOCOL
+            for row in self.undecided or []:
+                if isinstance(row, (AnomalyRecord, StallRecord)):
+                    row.direction = DIRECTION_NAMES[1 if row.direction == DIRECTION_NAMES[0] else 0]
+
+    def when_roles_are_known(self, rows: Rows) -> Rows:
+        """Keep rows that name a direction while the bytes may still turn the sides around; else return them."""
+        stream = self.stream
+        if self.role_evidence == HANDSHAKE or (stream is not None and stream.protocol is not None):
+            return rows
+        undecided = self.undecided
+        if undecided is None:
+            self.undecided = rows
+            return []
+        if len(undecided) >= limits.PROBE_HELD_EVENTS:  # then no probe is waiting any more
+            return rows
+        undecided += rows
+        return []
 
     def anomaly(
         self,
@@ -105,7 +124,7 @@ class Connection:
         is_assumed: bool = False,
     ) -> Rows:
         """The row of a fault in the bytes that ``side`` sent."""
-        return self.need_scope().anomaly(
+        found_rows = self.need_scope().anomaly(
             AnomalyRecord(
                 stream_index=0,
                 direction=DIRECTION_NAMES[side ^ self.client_side],
@@ -119,6 +138,7 @@ class Connection:
                 is_assumed=is_assumed,
             )
         )
+        return self.when_roles_are_known(found_rows)
 
     def base_record(self) -> ConnectionRecord:
         """The connection's row with what every connection has."""
@@ -155,6 +175,9 @@ class Connection:
         self.is_finished = True
         scope = self.scope
         rows: Rows = [] if scope is None else scope.finish()
+        if self.undecided is not None:
+            rows += self.undecided
+            self.undecided = None
         self.stream = None
         self.scope = None
         return rows

@@ -177,9 +177,7 @@ class Delivery(Connection):
             return []
         if stall.started_at is not None and stall.ended_at is not None:
             stall.duration_ns = stall.ended_at - stall.started_at
-        rows: Rows = [stall]
-        rows += self.need_scope().end_stall()
-        return rows
+        return self.when_roles_are_known([stall]) + self.need_scope().end_stall()
 
     def _evidence(self, filler: Piece, waiting: Piece) -> str:
         """Whether the packet that filled a hole was sent before the one that waited, or again after it.

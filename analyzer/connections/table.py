@@ -13,10 +13,11 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.connections import history
+from analyzer.connections.acknowledgments import ACK, FIN, RST, SYN
 from analyzer.connections.connection import Connection
 from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK
-from analyzer.connections.tcp import ACK, FIN, RST, SYN, TcpConnection
+from analyzer.connections.tcp import TcpConnection
 from analyzer.connections.udp import UdpFlow
 from analyzer.packets.decoder import TCP
 from analyzer.packets.segment import Segment

@@ -1,29 +1,20 @@
-"""A TCP connection: what each packet of it means (RFC 9293, RFC 7323, RFC 2018)."""
-
-from typing import Final
+"""A TCP connection: what each packet of it means (RFC 9293)."""
 
 from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.connections import history
+from analyzer.connections.acknowledgments import ACK, FIN, RST, SYN, UNSEEN, Acknowledgments
 from analyzer.connections.connection import HANDSHAKE
-from analyzer.connections.delivery import ACKNOWLEDGED, ONE_SIDED, OVER_LIMIT, Delivery
-from analyzer.connections.half import LARGEST_SCALE, Half
-from analyzer.connections.reassembly import FARTHEST_BEHIND, SEQUENCE_MASK, SEQUENCE_NUMBERS, Piece, extended
+from analyzer.connections.delivery import ACKNOWLEDGED, ONE_SIDED, OVER_LIMIT
+from analyzer.connections.half import Half
+from analyzer.connections.reassembly import SEQUENCE_MASK, Piece, extended
 from analyzer.packets.segment import Segment
-from analyzer.records import ConnectionRecord, Rows, StallRecord
-from analyzer.stream import DIRECTION_NAMES, CloseReason, Context
-
-FIN: Final = 1
-SYN: Final = 2
-RST: Final = 4
-ACK: Final = 16
-UNSEEN: Final = -1
-AMBIGUOUS: Final = -2  # sent more than once: nobody knows which one was answered
-DUPLICATE_ACKNOWLEDGMENTS: Final = 3  # RFC 5681 section 3.2
+from analyzer.records import ConnectionRecord, Rows
+from analyzer.stream import CloseReason, Context
 
 
-class TcpConnection(Delivery):
+class TcpConnection(Acknowledgments):
     """A TCP connection."""
 
     def __init__(
@@ -39,10 +30,6 @@ class TcpConnection(Delivery):
         self.challenger: TcpConnection | None = None  # began with a SYN in the middle of this one, not yet answered
         self.is_settling = False  # the table will end its streams after a reset
         self.is_lingering = False  # the table will write its rows
-        self.syn_at: i64 = UNSEEN
-        self.syn_ack_at: i64 = UNSEEN
-        self.server_rtt: i64 = UNSEEN
-        self.client_rtt: i64 = UNSEEN
         self.closed_by: i64 = UNSEEN  # side
         self.retransmitted_packets: i64 = 0
         self.retransmitted_bytes: i64 = 0
@@ -82,7 +69,7 @@ class TcpConnection(Delivery):
             self.history.note(half.side, history.SYN_AND_END)
             return []
         if flags & SYN:
-            self._synchronize(half, segment, timestamp)
+            self.synchronize(half, segment, timestamp)
         elif half.state == history.INACTIVE:
             half.state = history.PARTIAL
         if flags & RST:
@@ -93,7 +80,7 @@ class TcpConnection(Delivery):
             self.history.repeat(half.side, "W")
         rows: Rows = []
         if flags & ACK:
-            rows = self._acknowledge(half, segment, window_before, timestamp, frame)
+            rows = self.acknowledge(half, segment, window_before, timestamp, frame)
         if segment.original_payload_length > 0:
             rows += self._payload(half, segment, timestamp, frame)
         elif not flags & (SYN | FIN):
@@ -113,158 +100,6 @@ class TcpConnection(Delivery):
         is_open = half.next >= 0 and half.fin < 0 and half.ended is None and not half.starts_unknown
         half.is_smooth = is_orderly and is_timed and is_open and self.stream is not None and noted & history.DATA != 0
         half.is_acking = is_orderly and is_timed and noted & history.ACK != 0
-
-    # --- the handshake ---
-
-    def _synchronize(self, half: Half, segment: Segment, timestamp: i64) -> None:
-        """Take a SYN, or a SYN that answers one (RFC 9293 section 3.5)."""
-        peer = half.peer
-        is_answer = segment.flags & ACK != 0
-        self.history.note(half.side, history.SYN_ACK if is_answer else history.SYN)
-        if half.isn >= 0:
-            if is_answer:
-                if self.syn_ack_at >= 0:
-                    self.syn_ack_at = AMBIGUOUS
-                if half.isn != segment.sequence and half.delivered == 0 and not half.has_backlog():
-                    half.isn = segment.sequence
-                    half.acked = UNSEEN
-                    half.begin_at_syn(segment.sequence)
-            elif self.syn_at >= 0:
-                self.syn_at = AMBIGUOUS
-        else:
-            half.isn = segment.sequence
-            half.scale = segment.window_scale
-            if half.delivered == 0 and not half.has_backlog():
-                half.begin_at_syn(segment.sequence)
-                half.starts_unknown = False
-            if is_answer:
-                is_late = self.history.noted >> (8 * peer.side) & (history.ACK | history.DATA)
-                self.syn_ack_at = AMBIGUOUS if is_late else timestamp
-                if self.syn_at >= 0 and timestamp >= self.syn_at:
-                    self.server_rtt = timestamp - self.syn_at
-            else:
-                self.syn_at = timestamp
-            self._agree_on_scales()
-            if self.stream is None and peer.state != history.SYN_SENT:
-                self.role_evidence = HANDSHAKE
-                self.client_side = peer.side if is_answer else half.side
-        if is_answer and peer.next < 0:
-            peer.begin(segment.acknowledgment)
-            peer.starts_unknown = False
-        if peer.state == history.SYN_SENT if is_answer else peer.state == history.SYN_ACK_SENT:
-            half.state = history.ESTABLISHED
-            peer.state = history.ESTABLISHED
-        elif half.state <= history.PARTIAL:
-            half.state = history.SYN_ACK_SENT if is_answer else history.SYN_SENT
-
-    def _agree_on_scales(self) -> None:
-        """Work out the window scales: they hold only where both SYNs offer one (RFC 7323 section 2.2)."""
-        for half in self.halves():
-            peer = half.peer
-            if half.isn < 0:
-                half.shift = 0 if peer.isn >= 0 and peer.scale < 0 else LARGEST_SCALE
-            elif half.scale < 0 or (peer.isn >= 0 and peer.scale < 0):
-                half.shift = 0
-            else:
-                half.shift = half.scale if half.scale < LARGEST_SCALE else LARGEST_SCALE
-
-    # --- acknowledgments ---
-
-    def _acknowledge(self, half: Half, segment: Segment, window_before: i64, timestamp: i64, frame: i64) -> Rows:
-        """Take an acknowledgment, if the peer can have been sent what it acknowledges."""
-        peer = half.peer
-        if self.syn_ack_at >= 0 and self.client_rtt < 0 and half.side == self.client_side and not segment.flags & SYN:
-            self._time_handshake(peer, segment, timestamp)
-        known = peer.acked
-        if known < 0:
-            near = segment.acknowledgment + SEQUENCE_NUMBERS if peer.next < 0 else peer.next
-            position = extended(segment.acknowledgment, near)
-            if peer.next >= 0 and position > peer.highest + FARTHEST_BEHIND:
-                return []
-            peer.first_acked = position
-            known = position - 1
-        else:
-            position = extended(segment.acknowledgment, known)
-            is_possible = position <= peer.highest or position <= peer.edge
-            if peer.edge < 0 and position - known <= FARTHEST_BEHIND:
-                is_possible = True
-            if position < known or not is_possible:
-                return []
-        shift: i64 = 0 if segment.flags & SYN else half.shift
-        edge = position + (segment.window << shift)
-        if edge > peer.edge:
-            peer.edge = edge
-        if position == known:
-            if segment.original_payload_length == 0 and not segment.flags & (SYN | FIN) and segment.window == window_before:
-                self._count_repetition(peer, segment, position, timestamp, frame)
-            return []
-        peer.acked = position
-        if position > peer.highest:
-            peer.highest = position
-        return self._end_sender_stall(peer, timestamp, frame)
-
-    def _time_handshake(self, server: Half, segment: Segment, timestamp: i64) -> None:
-        """Time the ACK that ends the handshake."""
-        if segment.acknowledgment == (server.isn + 1) & SEQUENCE_MASK and timestamp >= self.syn_ack_at:
-            self.client_rtt = timestamp - self.syn_ack_at
-            if self.server_rtt >= 0:
-                self.round_trip = self.server_rtt + self.client_rtt
-        else:
-            self.syn_ack_at = AMBIGUOUS
-
-    def _count_repetition(self, sender: Half, segment: Segment, position: i64, timestamp: i64, frame: i64) -> None:
-        """Count acknowledgments that repeat the one before: the receiver misses something (RFC 5681 section 2)."""
-        if sender.highest <= position:
-            return
-        disorder = sender.in_disorder()
-        if disorder.repeated != position:
-            disorder.repeated = position
-            disorder.repetitions = 0
-            disorder.repeated_at = timestamp
-            disorder.repeated_packet = frame
-            disorder.selective_bytes = 0
-        disorder.repetitions += 1
-        size: i64 = 0
-        for left, right in segment.sack_blocks():
-            start = extended(left, position)
-            if start > position:  # else a duplicate that is reported (RFC 2883)
-                size += extended(right, start) - start
-        if size > disorder.selective_bytes:
-            disorder.selective_bytes = size
-
-    def _begin_sender_stall(self, half: Half, position: i64) -> None:
-        """Note that an end sends again what its peer has been asking for: the loss was beyond the capture point."""
-        disorder = half.disorder
-        if disorder is None or position != half.acked or disorder.repeated != position or disorder.stalled_at >= 0:
-            return
-        if disorder.repetitions >= DUPLICATE_ACKNOWLEDGMENTS or disorder.selective_bytes > 0:
-            disorder.stalled_at = position
-            half.is_watched = True
-
-    def _end_sender_stall(self, half: Half, timestamp: i64, frame: i64) -> Rows:
-        """Tell how long the receiver waited for bytes that were lost beyond the capture point."""
-        disorder = half.disorder
-        if disorder is None or disorder.stalled_at < 0:
-            return []
-        disorder.stalled_at = UNSEEN
-        half.is_watched = half.needs_watch()
-        if timestamp < disorder.repeated_at:
-            return []
-        return [
-            StallRecord(
-                connection_id=self.connection_id,
-                stall_index=self.need_scope().new_stall_index(),
-                direction=DIRECTION_NAMES[half.side ^ self.client_side],
-                kind="tcp_hole",
-                started_at=disorder.repeated_at,
-                ended_at=timestamp,
-                duration_ns=timestamp - disorder.repeated_at,
-                waiting_bytes=disorder.selective_bytes or None,
-                evidence="duplicate_acknowledgments",
-                first_packet=disorder.repeated_packet,
-                last_packet=frame,
-            )
-        ]
 
     # --- payload ---
 
@@ -317,7 +152,7 @@ class TcpConnection(Delivery):
         if is_probe:
             self.keep_alive_packets += 1
             return
-        self._begin_sender_stall(half, position)
+        self.begin_sender_stall(half, position)
         half.expect_copies()
         self._count_repeated(half, length)
 

@@ -216,6 +216,28 @@ def test_sides_are_guessed_by_port_and_turned_by_the_protocol(make_wire, client,
     assert wire.heard().content(1) == b"response again"
 
 
+def test_what_was_found_before_the_sides_turned_names_the_right_direction(make_wire, client, server):
+    wire = make_wire(begins_with=b"hello")
+    wire.tcp(server, client, "PA", 5001, 1001, b"one")
+    wire.tcp(server, client, "PA", 5007, 1001, b"three")
+    wire.tcp(client, server, "A", 1001, 5012)
+    wire.elsewhere()
+    wire.tcp(server, client, "PA", 5015, 1001, b"five")
+    wire.tcp(server, client, "PA", 5012, 1001, b"iv?")
+    assert wire.anomalies == []
+    wire.tcp(client, server, "PA", 1001, 5019, b"hello")
+    wire.finish()
+    assert [(row.kind, row.direction) for row in wire.anomalies] == [("missing_bytes", "to_client")]
+    assert [stall.direction for stall in wire.stalls] == ["to_client"]
+    assert wire.heard().shape(1) == [
+        ("gap", None),
+        ("feed", b"one"),
+        ("gap", 3),
+        ("feed", b"threeiv?five"),
+        ("close", "capture_end"),
+    ]
+
+
 def test_the_first_sender_is_the_client_where_nothing_else_tells(wire, client, server):
     wire.tcp(server, client, "PA", 5001, 1001, b"response")
     wire.finish()
