@@ -857,8 +857,8 @@ class Http1Dissector:
             protocol = b"" if upgrade is None else upgrade.partition(b",")[0].strip(b" \t").lower()
             if protocol == b"websocket":
                 name = "websocket"
-                _add_fact(facts, "sec-websocket-extensions", response.websocket_extensions)
-                _add_fact(facts, "sec-websocket-protocol", response.websocket_protocol)
+                _add_fact(facts, "sec-websocket-extensions", response.websocket_extensions or b"")  # none were agreed on
+                _add_fact(facts, "sec-websocket-protocol", response.websocket_protocol or b"")
             elif protocol == b"h2c":
                 name = "http2"
                 self._add_upgrade_facts(facts, exchange)

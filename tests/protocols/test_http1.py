@@ -631,7 +631,7 @@ def test_websocket_gets_what_was_negotiated_and_its_bytes() -> None:
         rows = run(DIALOGUES["an upgrade to WebSocket is handed over with the bytes that follow"][0], chunk=chunk)
         ear = WebSocketEar.heard["ear"]
         assert ear.sides == [b"def", b"abcghi"]
-        assert ear.facts == {"sec-websocket-extensions": "permessage-deflate"}
+        assert ear.facts == {"sec-websocket-extensions": "permessage-deflate", "sec-websocket-protocol": ""}
         child, root = [row for row in rows if isinstance(row, StreamRecord)]
         assert (child.stream_index, child.parent_index, child.protocol) == (1, 0, "websocket")
         assert (root.stream_index, root.protocol) == (0, "http1")
