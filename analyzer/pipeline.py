@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import i64
 
@@ -16,7 +16,8 @@ from analyzer.stream import Context
 if TYPE_CHECKING:
     from analyzer.store import Store
 
-PACKETS_BETWEEN_REPORTS = 4096  # a few milliseconds: often enough for a progress bar and for Ctrl-C
+PACKETS_BETWEEN_REPORTS: Final = 4096  # a few milliseconds: often enough for a progress bar and for Ctrl-C
+ROWS_AT_A_TIME: Final = 1024  # handed to the sink together
 
 
 class Sink(Protocol):
@@ -37,6 +38,7 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
     not_decoded: dict[int, int] = {}  # capture_index -> packets
     until_report: i64 = PACKETS_BETWEEN_REPORTS
     is_complete = True
+    rows: Rows = []
     while True:
         reader = captures.next()
         if reader is None:
@@ -54,21 +56,23 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
         if kind == NOTHING:
             not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) + 1
         else:
-            rows = connections.packet(
+            rows += connections.packet(
                 decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
             )
-            if rows:
+            if len(rows) >= ROWS_AT_A_TIME:
                 sink.add(rows)
+                rows = []
         until_report -= 1
         if until_report == 0:
             until_report = PACKETS_BETWEEN_REPORTS
-            sink.add(list(decoder.drain_anomalies()))
+            rows += decoder.drain_anomalies()
             if progress is not None and not progress(captures.bytes_read):
                 is_complete = False
                 break
-    sink.add(connections.finish())
-    sink.add(list(decoder.drain_anomalies()))
-    sink.add(_about_captures(captures, decoder, not_decoded))
+    rows += connections.finish()
+    rows += decoder.drain_anomalies()
+    rows += _about_captures(captures, decoder, not_decoded)
+    sink.add(rows)
     return is_complete
 
 

@@ -15,6 +15,19 @@ Rows: TypeAlias = list[object]  # instances of record classes
 UNNUMBERED: Final = -1
 
 
+def by_class(rows: Rows) -> dict[type, Rows]:
+    """Sort rows by their class, in order."""
+    found: dict[type, Rows] = {}
+    for row in rows:
+        kind = type(row)
+        same = found.get(kind)
+        if same is None:
+            found[kind] = [row]
+        else:
+            same.append(row)
+    return found
+
+
 class FieldLine:
     """A (name, value) pair that many records repeat: an HTTP field line, stored once and referred to by number.
 

@@ -14,7 +14,7 @@ import duckdb
 
 from analyzer import build, limits
 from analyzer.errors import UnmuxError
-from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord
+from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, by_class, StoreMetadataRecord
 from analyzer.schema import table_of
 from analyzer.store.columns import LineNumbers, TableWriter
 from analyzer.store.definitions import (
@@ -118,15 +118,9 @@ class _Loader:
         if not self._waiting:
             return
         self.added_rows = True
-        sorted_rows: dict[type, Rows] = {}
-        for row in self._waiting:
-            kind = type(row)
-            if kind in sorted_rows:
-                sorted_rows[kind].append(row)
-            else:
-                sorted_rows[kind] = [row]
+        waiting = self._waiting
         self._waiting = []
-        for kind, rows in sorted_rows.items():
+        for kind, rows in by_class(waiting).items():
             if kind not in self.writers:
                 raise TypeError(f"{kind.__name__} is not among the records that the store was made with")
             self.writers[kind].add(rows)
