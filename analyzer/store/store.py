@@ -14,7 +14,7 @@ import duckdb
 
 from analyzer import build, limits
 from analyzer.errors import UnmuxError
-from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, by_class, StoreMetadataRecord
+from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord, by_class
 from analyzer.schema import table_of
 from analyzer.store.columns import LineNumbers, TableWriter
 from analyzer.store.definitions import (
