@@ -389,6 +389,8 @@ class Http2Dissector(FrameReceiver):
             if direction == TO_SERVER:
                 exchange.is_request_lost = True
                 self._settle(exchange)
+            else:
+                exchange.undecided = None
 
     def find(self, direction: i64, length: i64) -> None:
         """Framing is certain again; nothing has to be done but for the field compression."""
