@@ -122,7 +122,7 @@ def websocket_deflate(host: Namespace, path: Path) -> None:
 
 def message(generator: random.Random) -> str:
     """A message as chat and ticker services send them."""
-    words = [generator.choice(("price", "volume", "bid", "ask", "trade", "order")) for _ in range(generator.randrange(4, 24))]
+    words = [generator.choice(("price", "volume", "bid", "ask", "trade", "order")) for _ in range(generator.randrange(3, 15))]
     fields = ",".join(f'"{word}":{generator.randrange(100_000)}' for word in words)
     return f'{{"channel":"market.{generator.randrange(50)}",{fields}}}'
 
