@@ -24,25 +24,20 @@ from analyzer.codecs.http2_frames import (
     PREFACE,
     PRIORITY_FLAG,
     PUSH_PROMISE,
-    SETTINGS,
     HeaderRule,
     broken_rule,
     frame_name,
     number32,
     payload_length,
 )
-from analyzer.codecs.http2_search import BROKEN, CONVINCING, FrameSearch, judge
+from analyzer.codecs.http2_receiver import FrameReceiver
+from analyzer.codecs.http2_search import SOME_FRAME, START, UNKNOWN_PLACE, WAIT, FrameSearch, first_bytes
 from analyzer.errors import ProtocolError
 
 BEGINNING: Final = 0  # what the first bytes are is not decided
 FRAMES: Final = 1
 SEARCHING: Final = 2  # after a hole
 LOST: Final = 3  # for good
-
-START: Final = 0  # what a direction begins with: its preface
-SOME_FRAME: Final = 1  # a later frame
-UNKNOWN_PLACE: Final = 2
-WAIT: Final = 3  # not decided
 
 UNFRAMED: Final = -1  # in place of a frame type: bytes before the first frame after a hole
 
@@ -57,68 +52,6 @@ class Chunk:
         self.timestamp = timestamp
         self.released = released
         self.packet = packet
-
-
-class FrameReceiver:
-    """What a framer tells. ``direction`` is the framer's; times and packets are read from the framer itself."""
-
-    def begin(self, direction: i64, is_partial: bool) -> None:
-        """The direction begins with its preface, or (``is_partial``) somewhere in the middle."""
-        raise NotImplementedError
-
-    def note_wait(self, direction: i64) -> None:
-        """Bytes of the payload under way waited behind a hole: the framer's ``waited`` ns, at most."""
-        raise NotImplementedError
-
-    def begin_data(self, direction: i64, stream_id: i64, length: i64, content_length: i64, flags: i64) -> bool:
-        """A DATA frame begins; says whether its content is wanted."""
-        raise NotImplementedError
-
-    def take_data(self, direction: i64, data: bytes, position: i64, length: i64) -> None:
-        """Content of the DATA frame, where it is wanted."""
-        raise NotImplementedError
-
-    def miss_data(self, direction: i64, length: i64) -> None:
-        """Content of the DATA frame that the capture lacks."""
-        raise NotImplementedError
-
-    def end_data(self, direction: i64, is_stream_end: bool, is_timed: bool) -> None:
-        """The DATA frame ends; its last byte may be missing, then it has no time."""
-        raise NotImplementedError
-
-    def take_block(
-        self, direction: i64, kind: i64, stream_id: i64, promised_id: i64, is_stream_end: bool, block: bytes | None
-    ) -> None:
-        """A whole field block of HEADERS or PUSH_PROMISE; None where bytes of it are missing or it is too large."""
-        raise NotImplementedError
-
-    def take_frame(self, direction: i64, kind: i64, flags: i64, stream_id: i64, payload: bytes) -> None:
-        """A frame of another type, without its header."""
-        raise NotImplementedError
-
-    def miss_frame(self, direction: i64, kind: i64, stream_id: i64) -> None:
-        """A frame of another type of which bytes are missing."""
-        raise NotImplementedError
-
-    def end_frame(self, direction: i64, kind: i64, flags: i64, stream_id: i64, length: i64) -> None:
-        """Any frame is over; told after what it held."""
-        raise NotImplementedError
-
-    def lose(self, direction: i64, length: i64) -> None:
-        """Framing is lost, by a hole of ``length`` bytes (-1: not known)."""
-        raise NotImplementedError
-
-    def find(self, direction: i64, length: i64) -> None:
-        """Framing is certain again, ``length`` bytes after the last certain place (-1: not known)."""
-        raise NotImplementedError
-
-    def lose_blocks(self, direction: i64) -> None:
-        """Field blocks may have been missed, whole or in part."""
-        raise NotImplementedError
-
-    def object_to(self, direction: i64, kind: str, stream_id: i64, required: str, found: str, section: str) -> None:
-        """A fault that does not end the connection."""
-        raise NotImplementedError
 
 
 class Framer:
@@ -596,7 +529,7 @@ class Framer:
         """Tell from the first bytes whether the direction begins here, or was under way."""
         chunks = self._undecided
         data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
-        verdict = self._verdict(data, is_last_chance)
+        verdict = first_bytes(data, self.from_server, self._begins_with_gap, is_last_chance)
         if verdict == WAIT:
             return
         if verdict == UNKNOWN_PLACE:
@@ -614,26 +547,6 @@ class Framer:
                 continue
             self.feed(receiver, chunk.data[passed:] if passed else chunk.data, chunk.timestamp, chunk.released, chunk.packet)
             passed = 0
-
-    def _verdict(self, data: bytes, is_last_chance: bool) -> i64:
-        """What the first bytes are: START, SOME_FRAME, UNKNOWN_PLACE, or WAIT for more."""
-        size: i64 = len(data)
-        if not self.from_server:
-            if data.startswith(PREFACE):
-                return START
-            if PREFACE.startswith(data) and not is_last_chance:
-                return WAIT
-        elif not self._begins_with_gap:
-            if size < HEADER_BYTES and not is_last_chance:
-                return WAIT
-            if size >= HEADER_BYTES and data[3] == SETTINGS and data[4] == 0 and judge(data[:HEADER_BYTES], True) != BROKEN:
-                return START
-        points = judge(data, self.from_server)
-        if points >= CONVINCING or (is_last_chance and points > 0):
-            return SOME_FRAME
-        if points == BROKEN or is_last_chance or size >= limits.PROBE_BYTES:
-            return UNKNOWN_PLACE
-        return WAIT
 
     def _lose_beginning(self, receiver: FrameReceiver) -> None:
         """The first bytes are no frame, or not certainly: search in them."""

@@ -23,6 +23,7 @@ from analyzer.codecs.http2_frames import (
     HEADER_BYTES,
     HEADERS,
     PADDED,
+    PREFACE,
     PRIORITY_FLAG,
     PUSH_PROMISE,
     SETTING_NAMES,
@@ -39,6 +40,11 @@ BROKEN: Final = -1
 CONVINCING: Final = 3  # points of a chain; a frame is one, a field block or settings that make sense are more
 ASSUMED_CONFIRMATIONS: Final = 4  # frames; contents break one in about 2,000 of them
 CONVINCING_ALONE: Final = 4  # the same where the other side speaks against it
+
+START: Final = 0  # what a direction begins with: its preface
+SOME_FRAME: Final = 1  # a later frame
+UNKNOWN_PLACE: Final = 2
+WAIT: Final = 3  # not decided
 
 _FLAGS: Final = (0x09, 0x2D, 0x00, 0x00, 0x01, 0x0C, 0x01, 0x00, 0x00, 0x04)  # defined for each frame type
 
@@ -122,6 +128,27 @@ def _block_points(flags: i64, payload: bytes, from_server: bool) -> i64:
                 return BROKEN
             pseudo += 1
     return 1 + (2 if pseudo > 2 else pseudo)
+
+
+def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chance: bool) -> i64:
+    """What the first bytes are: START, SOME_FRAME, UNKNOWN_PLACE, or WAIT for more."""
+    size: i64 = len(data)
+    if not from_server:
+        if data.startswith(PREFACE):
+            return START
+        if PREFACE.startswith(data) and not is_last_chance:
+            return WAIT
+    elif not follows_gap:
+        if size < HEADER_BYTES and not is_last_chance:
+            return WAIT
+        if size >= HEADER_BYTES and data[3] == SETTINGS and data[4] == 0 and judge(data[:HEADER_BYTES], True) != BROKEN:
+            return START
+    points = judge(data, from_server)
+    if points >= CONVINCING or (is_last_chance and points > 0):
+        return SOME_FRAME
+    if points == BROKEN or is_last_chance or size >= limits.PROBE_BYTES:
+        return UNKNOWN_PLACE
+    return WAIT
 
 
 class FrameSearch:

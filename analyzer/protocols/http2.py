@@ -14,8 +14,20 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer import limits
 from analyzer.codecs.content import Content
-from analyzer.codecs.hpack import DEFAULT_TABLE_SIZE, UNLIMITED, HpackDecoder
-from analyzer.codecs.http2_framer import FRAMES, Framer, FrameReceiver
+from analyzer.codecs.hpack import UNLIMITED
+from analyzer.codecs.http2_exchange import (
+    HEADER,
+    TRAILER,
+    Exchange,
+    Half,
+    HeldContent,
+    content_encoding_of,
+    duration,
+    joined_values,
+    role_of,
+    status_of,
+)
+from analyzer.codecs.http2_framer import FRAMES
 from analyzer.codecs.http2_frames import (
     ACK,
     ENABLE_CONNECT_PROTOCOL,
@@ -39,8 +51,10 @@ from analyzer.codecs.http2_frames import (
     number32,
     parse_settings,
 )
+from analyzer.codecs.http2_receiver import FrameReceiver
 from analyzer.codecs.http2_search import BROKEN, CONVINCING, CONVINCING_ALONE, judge
-from analyzer.codecs.http2_streams import DEFAULT_WINDOW, StreamNumbers, Window
+from analyzer.codecs.http2_side import Side
+from analyzer.codecs.http2_streams import StreamNumbers, Window
 from analyzer.errors import ProtocolError
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import FieldLine, Rows, StalledStreamRecord, StallRecord, StreamRecord
@@ -117,123 +131,6 @@ class Http2FrameRecord:
     last_packet: "Annotated[int | None, capture('frame number of the packet with its last byte')]"
 
 
-class Half(Window):
-    """One direction of a stream: what it carried so far, and its sender's window, counted from the initial window size."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.has_begun = False  # a field block or DATA of it was seen
-        self.has_header = False  # its header section was seen, even if its fields are not known
-        self.is_ended = False  # END_STREAM was seen
-        self.is_certain = True  # no frame of it can have been missed
-        self.started_at: i64 = -1
-        self.ended_at: i64 = -1
-        self.content_bytes: i64 = 0
-        self.carried_bytes: i64 = 0  # field blocks and content
-        self.missing_bytes: i64 = 0
-        self.told_until: i64 = -1  # up to when its stalls are counted in the exchange
-        self.told_stall: i64 = -1  # the connection's stall it was last counted in
-        self.content: Content | None = None
-
-
-class Exchange:
-    """A stream from its first frame to its last, and the request and response on it."""
-
-    def __init__(self, number: i64, index: i64, timestamp: i64, packet: i64) -> None:
-        self.number = number
-        self.index = index
-        self.request = Half()
-        self.response = Half()
-        self.is_request_lost = False  # what is missing of the request will not come
-        self.method: bytes | None = None
-        self.scheme: bytes | None = None
-        self.authority: bytes | None = None
-        self.target: bytes | None = None
-        self.protocol: bytes | None = None  # of an extended CONNECT
-        self.status: i64 = -1
-        self.content_type: bytes | None = None
-        self.content_encoding: bytes | None = None
-        self.fields_complete = True
-        self.reset_code: i64 = -1
-        self.reset_direction: i64 = -1
-        self.is_reset_by_both = False
-        self.stalled: i64 = 0
-        self.started_at = timestamp
-        self.first_packet = packet
-        self.ended_at = timestamp
-        self.last_packet = packet
-        self.undecided: list[FieldLine] | None = None  # a response section with an unknown status: informational or not
-        self.undecided_at: i64 = -1
-        self.child: Stream | None = None  # what a CONNECT stream carries
-        self.is_connect = False  # its content is not taken before the response tells whether there is a tunnel
-        self.held: list[HeldContent] = []
-        self.held_bytes: i64 = 0
-
-    def is_witnessed(self) -> bool:
-        """Whether it was seen from its beginning, and no frame of it can have been missed."""
-        return self.request.has_header and self.request.is_certain and self.response.is_certain
-
-    def touch(self, started_at: i64, started_packet: i64, timestamp: i64, packet: i64) -> None:
-        """Bytes of it were seen."""
-        if started_at < self.started_at:
-            self.started_at = started_at
-            self.first_packet = started_packet
-        if timestamp >= self.ended_at:
-            self.ended_at = timestamp
-            self.last_packet = packet
-
-
-class HeldContent:
-    """Content of a CONNECT request that waits for the response."""
-
-    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
-        self.data = data
-        self.timestamp = timestamp
-        self.released = released
-        self.packet = packet
-
-
-class Side:
-    """One direction of the connection: its frames, its compression state, its sender's settings and window."""
-
-    def __init__(self, direction: i64) -> None:
-        self.direction = direction
-        self.framer = Framer(direction, direction == TO_CLIENT)
-        self.decoder = HpackDecoder()
-        self.decoder.allow(UNLIMITED)  # until the other side's settings are seen
-        self.is_damaged = False  # bytes of it were missed that may have been frames
-        self.exchange: Exchange | None = None  # of the DATA frame under way
-        self.window = Window(DEFAULT_WINDOW)
-        self.smallest_window: i64 = DEFAULT_WINDOW
-        self.stall_index: i64 = -1  # of the window's last stall
-        self.initial_window: i64 = DEFAULT_WINDOW  # of its streams
-        self.initial_window_at: i64 = -1  # when that last changed
-        self.settings: dict[int, int] = {}  # that its sender announced
-        self.table_size: i64 = DEFAULT_TABLE_SIZE  # that its sender has acknowledged
-        self.waiting: list[list[Setting]] = []  # SETTINGS of the other side that its sender has not acknowledged
-        self.early_acknowledgments: i64 = 0  # of SETTINGS that are still on the way here
-        self.pings: i64 = 0
-        self.resets: i64 = 0
-        self.goaway_code: i64 = -1
-        self.goaway_last: i64 = LARGEST_WINDOW
-        self.goaway_debug = b""
-        self.reason: CloseReason | None = None
-
-    def allow_table(self) -> None:
-        """Let the sender use the largest compression table that it acknowledged, or may be about to acknowledge."""
-        largest = self.table_size
-        for settings in self.waiting:
-            for setting in settings:
-                if setting.identifier == HEADER_TABLE_SIZE and setting.value > largest:
-                    largest = setting.value
-        self.decoder.allow(largest)
-
-
-HEADER: Final = 0  # what a field section is
-TRAILER: Final = 1
-AMBIGUOUS: Final = 2
-
-
 class Http2Dissector(FrameReceiver):
     """Follows an HTTP/2 connection."""
 
@@ -259,11 +156,12 @@ class Http2Dissector(FrameReceiver):
         self._keeps_frames = context.frames
         self._tap = stream.scope.tap
         self._rows: Rows = []  # those of the call under way; kept for close where it raises
-        self._to_server = Side(TO_SERVER)
-        self._to_client = Side(TO_CLIENT)
+        self._to_server = Side(TO_SERVER, False)
+        self._to_client = Side(TO_CLIENT, True)
         self._exchanges: dict[int, Exchange] = {}
         self._responses_first: dict[int, Exchange] = {}  # open ones whose request was not seen yet
         self._lingering: dict[int, Exchange] = {}  # open ones that one side has reset
+        self._tunnels: dict[int, Stream] = {}  # what CONNECT streams carry
         self._client_numbers = StreamNumbers(1)
         self._server_numbers = StreamNumbers(2)
         self._windows_certain = True
@@ -317,16 +215,14 @@ class Http2Dissector(FrameReceiver):
         if self._is_over:
             return []
         side = self._side(direction)
-        side.reason = reason
+        side.is_closed = True
         if reason is not CloseReason.LIMIT:
             side.framer.close(self)
         if direction == TO_SERVER and self._responses_first:
             self._give_requests_up(LARGEST_WINDOW)
-        for exchange in self._exchanges.values():
-            child = exchange.child
-            if child is not None:
-                self._rows += child.close(direction, reason, timestamp, packet)
-        if self._to_server.reason is not None and self._to_client.reason is not None:
+        for tunnel in self._tunnels.values():
+            self._rows += tunnel.close(direction, reason, timestamp, packet)
+        if self._to_server.is_closed and self._to_client.is_closed:
             self._is_over = True
             exchanges = list(self._exchanges.values())
             self._exchanges = {}
@@ -383,9 +279,9 @@ class Http2Dissector(FrameReceiver):
                 continue
             half.is_certain = False
             exchange.fields_complete = False
-            child = exchange.child
-            if child is not None:
-                self._rows += child.gap(direction, None, None if length < 0 else length, framer.timestamp, framer.packet)
+            if exchange.has_tunnel:
+                tunnel = self._tunnels[exchange.number]
+                self._rows += tunnel.gap(direction, None, None if length < 0 else length, framer.timestamp, framer.packet)
             if direction == TO_SERVER:
                 exchange.is_request_lost = True
                 self._settle(exchange)
@@ -673,7 +569,7 @@ class Http2Dissector(FrameReceiver):
         """Bytes of the DATA frame under way waited behind a hole in TCP."""
         side = self._side(direction)
         exchange = side.exchange
-        if exchange is not None and exchange.child is None:
+        if exchange is not None and not exchange.has_tunnel:
             self._wait(side, exchange)
 
     def _wait(self, side: Side, exchange: Exchange) -> None:
@@ -748,7 +644,7 @@ class Http2Dissector(FrameReceiver):
                 self._give_requests_up(stream_id)
             numbers.open(stream_id)
             return exchange
-        if stream_id < numbers.highest or self._to_server.framer.is_lost() or self._to_server.reason is not None:
+        if stream_id < numbers.highest or self._to_server.framer.is_lost() or self._to_server.is_closed:
             exchange.is_request_lost = True
         else:
             self._responses_first[stream_id] = exchange
@@ -854,7 +750,7 @@ class Http2Dissector(FrameReceiver):
         else:
             half.content_bytes += content_length
             half.carried_bytes += content_length
-        return half.content is not None or exchange.child is not None or exchange.is_connect or self._tap is not None
+        return half.content is not None or exchange.has_tunnel or exchange.is_connect or self._tap is not None
 
     def take_data(self, direction: i64, data: bytes, position: i64, length: i64) -> None:
         """Give content to whoever wants it."""
@@ -863,11 +759,11 @@ class Http2Dissector(FrameReceiver):
         if exchange is None:
             return
         framer = side.framer
-        child = exchange.child
-        if child is not None:
-            before = child.stalled_ns
-            self._rows += child.deliver(direction, data, position, length, framer.timestamp, framer.released, framer.packet)
-            exchange.stalled += child.stalled_ns - before
+        if exchange.has_tunnel:
+            tunnel = self._tunnels[exchange.number]
+            before = tunnel.stalled_ns
+            self._rows += tunnel.deliver(direction, data, position, length, framer.timestamp, framer.released, framer.packet)
+            exchange.stalled += tunnel.stalled_ns - before
             return
         piece = data[position : position + length]
         if exchange.is_connect and direction == TO_SERVER and exchange.held_bytes < limits.HTTP2_TUNNEL_HELD_BYTES:
@@ -889,9 +785,8 @@ class Http2Dissector(FrameReceiver):
             return
         half = exchange.request if direction == TO_SERVER else exchange.response
         half.missing_bytes += length
-        child = exchange.child
-        if child is not None and length > 0:
-            self._rows += child.gap(direction, length, None, side.framer.timestamp, side.framer.packet)
+        if exchange.has_tunnel and length > 0:
+            self._rows += self._tunnels[exchange.number].gap(direction, length, None, side.framer.timestamp, side.framer.packet)
 
     def end_data(self, direction: i64, is_stream_end: bool, is_timed: bool) -> None:
         """A DATA frame ends, and with END_STREAM its side of the stream."""
@@ -922,9 +817,8 @@ class Http2Dissector(FrameReceiver):
         framer = side.framer
         if is_timed:
             half.ended_at = framer.timestamp
-        child = exchange.child
-        if child is not None:
-            self._rows += child.close(side.direction, CloseReason.FIN, framer.timestamp, framer.packet)
+        if exchange.has_tunnel:
+            self._rows += self._tunnels[exchange.number].close(side.direction, CloseReason.FIN, framer.timestamp, framer.packet)
         self._settle(exchange)
 
     # --- field sections ---
@@ -1006,7 +900,7 @@ class Http2Dissector(FrameReceiver):
         if block is None or side.decoder.unknown_lines or side.decoder.is_cut:
             exchange.fields_complete = False
         if block is not None:
-            self._read_request(exchange, lines)
+            exchange.read_request(lines)
             self._write_section(side, exchange, "request", "push", lines)
 
     def _take_request_section(
@@ -1018,7 +912,7 @@ class Http2Dissector(FrameReceiver):
             self._responses_first.pop(exchange.number, None)
         role = HEADER if not half.has_begun else TRAILER
         if side.is_damaged and not half.has_header:
-            role = _role(lines, is_stream_end)
+            role = role_of(lines, is_stream_end)
         self._begin_half(side, half, block)
         if role == HEADER:
             half.has_header = True
@@ -1026,13 +920,13 @@ class Http2Dissector(FrameReceiver):
             half.started_at = side.framer.started_at
             if block is None:
                 return
-            self._read_request(exchange, lines)
+            exchange.read_request(lines)
             if exchange.method is None and side.decoder.unknown_lines == 0:
                 self._object_to_section(side, exchange, "a request with :method")
             if exchange.method == b"CONNECT":
                 self._take_connect(side, exchange)
             elif self._keeps_content and not is_stream_end and side.decoder.unknown_lines == 0:
-                half.content = Content(self._content_mode, _content_encoding(lines))
+                half.content = Content(self._content_mode, content_encoding_of(lines))
             self._write_section(side, exchange, "request", "header", lines)
             return
         if not half.has_header:
@@ -1040,33 +934,6 @@ class Http2Dissector(FrameReceiver):
             exchange.fields_complete = False
         if role == TRAILER and block is not None:
             self._take_trailer(side, exchange, "request", lines, is_stream_end)
-
-    def _read_request(self, exchange: Exchange, lines: list[FieldLine]) -> None:
-        """Take from a request's fields what its row shows (RFC 9113 section 8.3.1)."""
-        host: bytes | None = None
-        is_known = True
-        for line in lines:
-            name = line.name
-            if name is None:
-                is_known = False
-            elif name.startswith(b":"):
-                size = len(name)
-                if size == 7:
-                    if name == b":method":
-                        exchange.method = line.value
-                    elif name == b":scheme":
-                        exchange.scheme = line.value
-                elif size == 5:
-                    if name == b":path":
-                        exchange.target = line.value
-                elif name == b":authority":
-                    exchange.authority = line.value
-                elif name == b":protocol":
-                    exchange.protocol = line.value
-            elif len(name) == 4 and name == b"host":
-                host = line.value
-        if exchange.authority is None and is_known:
-            exchange.authority = host
 
     def _take_response_section(
         self, side: Side, exchange: Exchange, lines: list[FieldLine], block: bytes | None, is_stream_end: bool
@@ -1085,8 +952,8 @@ class Http2Dissector(FrameReceiver):
                 self._begin_half(side, half, block)
                 return
         started_at = side.framer.started_at
-        status = _status(lines)
-        if half.has_header or (side.is_damaged and status < 0 and _role(lines, is_stream_end) == TRAILER):
+        status = status_of(lines)
+        if half.has_header or (side.is_damaged and status < 0 and role_of(lines, is_stream_end) == TRAILER):
             self._begin_half(side, half, block)
             if not half.has_header:
                 half.is_certain = False
@@ -1123,7 +990,7 @@ class Http2Dissector(FrameReceiver):
             half.started_at = exchange.undecided_at
         if lines:
             if is_final:
-                self._read_response(exchange, lines)
+                exchange.read_response(lines)
             self._write_section(self._to_client, exchange, "response", "header" if is_final else "informational", lines)
 
     def _take_response_header(
@@ -1134,31 +1001,12 @@ class Http2Dissector(FrameReceiver):
         half.has_header = True
         half.is_certain = True
         exchange.status = status
-        is_known = self._read_response(exchange, lines)
+        is_known = exchange.read_response(lines)
         self._write_section(side, exchange, "response", "header", lines)
         if exchange.is_connect:
             self._answer_connect(side, exchange, lines, is_known)
-        if self._keeps_content and not is_stream_end and is_known and exchange.child is None:
+        if self._keeps_content and not is_stream_end and is_known and not exchange.has_tunnel:
             half.content = Content(self._content_mode, exchange.content_encoding)
-
-    def _read_response(self, exchange: Exchange, lines: list[FieldLine]) -> bool:
-        """Take from a response's fields what its row shows; says whether all their names are known."""
-        is_known = True
-        has_encoding = False
-        for line in lines:
-            name = line.name
-            if name is None:
-                is_known = False
-            else:
-                size = len(name)
-                if size == 12:
-                    if name == b"content-type":
-                        exchange.content_type = line.value
-                elif size == 16 and name == b"content-encoding":
-                    has_encoding = True
-        if has_encoding and is_known:
-            exchange.content_encoding = _content_encoding(lines)
-        return is_known
 
     def _take_trailer(self, side: Side, exchange: Exchange, name: str, lines: list[FieldLine], is_stream_end: bool) -> None:
         if not is_stream_end:
@@ -1199,21 +1047,22 @@ class Http2Dissector(FrameReceiver):
         if exchange.protocol == b"websocket":
             name = "websocket"
             if is_known:
-                facts["sec-websocket-extensions"] = _joined(lines, b"sec-websocket-extensions")
-                facts["sec-websocket-protocol"] = _joined(lines, b"sec-websocket-protocol")
+                facts["sec-websocket-extensions"] = joined_values(lines, b"sec-websocket-extensions")
+                facts["sec-websocket-protocol"] = joined_values(lines, b"sec-websocket-protocol")
         framer = side.framer
-        child = self._stream.child(name, str(exchange.number), facts, exchange.index)
-        exchange.child = child
+        tunnel = self._stream.child(name, str(exchange.number), facts, exchange.index)
+        exchange.has_tunnel = True
+        self._tunnels[exchange.number] = tunnel
         rows = self._rows
         for piece in held:
-            rows += child.feed(TO_SERVER, piece.data, piece.timestamp, piece.released, piece.packet)
+            rows += tunnel.feed(TO_SERVER, piece.data, piece.timestamp, piece.released, piece.packet)
         missed = exchange.request.content_bytes - exchange.held_bytes
         if missed > 0:
-            rows += child.gap(TO_SERVER, missed, None, framer.timestamp, framer.packet)
+            rows += tunnel.gap(TO_SERVER, missed, None, framer.timestamp, framer.packet)
         if exchange.response.content_bytes > 0:
-            rows += child.gap(TO_CLIENT, exchange.response.content_bytes, None, framer.timestamp, framer.packet)
+            rows += tunnel.gap(TO_CLIENT, exchange.response.content_bytes, None, framer.timestamp, framer.packet)
         if exchange.request.is_ended:
-            rows += child.close(TO_SERVER, CloseReason.FIN, framer.timestamp, framer.packet)
+            rows += tunnel.close(TO_SERVER, CloseReason.FIN, framer.timestamp, framer.packet)
 
     # --- rows ---
 
@@ -1253,8 +1102,8 @@ class Http2Dissector(FrameReceiver):
                     None if request.ended_at < 0 else request.ended_at,
                     None if response.started_at < 0 else response.started_at,
                     None if response.ended_at < 0 else response.ended_at,
-                    _duration(started, response.ended_at),
-                    _duration(started, response.started_at),
+                    duration(started, response.ended_at),
+                    duration(started, response.started_at),
                     exchange.stalled,
                     request.missing_bytes,
                     response.missing_bytes,
@@ -1276,11 +1125,11 @@ class Http2Dissector(FrameReceiver):
 
     def _write_stream(self, exchange: Exchange, reason: CloseReason | None, ended: str) -> None:
         """Write the row of the stream itself; a stream inside it writes its own."""
-        child = exchange.child
-        if child is not None:
+        if exchange.has_tunnel:
+            tunnel = self._tunnels.pop(exchange.number)
             closing = CloseReason.RESET if exchange.reset_code >= 0 else CloseReason.FIN if reason is None else reason
             for direction in (TO_SERVER, TO_CLIENT):
-                self._rows += child.close(direction, closing, exchange.ended_at, exchange.last_packet)
+                self._rows += tunnel.close(direction, closing, exchange.ended_at, exchange.last_packet)
             return
         request = exchange.request
         response = exchange.response
@@ -1423,57 +1272,6 @@ class Http2Dissector(FrameReceiver):
 def _fact(facts: Facts, name: str) -> bytes | None:
     value = facts.get(name)
     return None if value is None else value.encode("latin-1", "replace")
-
-
-def _duration(begin: i64, end: i64) -> int | None:
-    """Nanoseconds between two times, None where one is not known or they are in disorder."""
-    if begin < 0 or end < begin:
-        return None
-    return end - begin
-
-
-def _role(lines: list[FieldLine], is_stream_end: bool) -> i64:
-    """Whether a section is a header or a trailer, where the capture does not show what came before it."""
-    for line in lines:
-        name = line.name
-        if name is not None:
-            if name.startswith(b":"):
-                return HEADER
-            if line is lines[0]:
-                return TRAILER
-            break
-    if is_stream_end or not lines:  # only trailers must end the stream, headers may
-        return AMBIGUOUS
-    return HEADER
-
-
-def _status(lines: list[FieldLine]) -> i64:
-    """The status code of a response, -1 where it is unknown or no number (RFC 9113 section 8.3.2)."""
-    if not lines:
-        return -1
-    line = lines[0]
-    value = line.value
-    if line.name != b":status" or value is None or len(value) != 3 or not value.isdigit():
-        return -1
-    return int(value)
-
-
-def _content_encoding(lines: list[FieldLine]) -> bytes | None:
-    """The content codings that a header section lists."""
-    found: bytes | None = None
-    for line in lines:
-        if line.name == b"content-encoding" and line.value is not None:
-            found = line.value if found is None else found + b", " + line.value
-    return found
-
-
-def _joined(lines: list[FieldLine], name: bytes) -> str:
-    """The values of a field, empty where it is not there."""
-    values: list[bytes] = []
-    for line in lines:
-        if line.name == name and line.value is not None:
-            values.append(line.value)
-    return b", ".join(values).decode("latin-1")
 
 
 DISSECTORS: Final = [Http2Dissector]

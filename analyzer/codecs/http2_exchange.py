@@ -1,0 +1,186 @@
+"""An HTTP/2 stream and the request and response on it (RFC 9113 section 8), as far as they were seen."""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.codecs.content import Content
+from analyzer.codecs.http2_streams import Window
+from analyzer.records import FieldLine
+
+HEADER: Final = 0  # what a field section is, where the capture does not show what came before it
+TRAILER: Final = 1
+AMBIGUOUS: Final = 2
+
+
+class Half(Window):
+    """One direction of a stream: what it carried so far, and its sender's window, counted from the initial window size."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.has_begun = False  # a field block or DATA of it was seen
+        self.has_header = False  # its header section was seen, even if its fields are not known
+        self.is_ended = False  # END_STREAM was seen
+        self.is_certain = True  # no frame of it can have been missed
+        self.started_at: i64 = -1
+        self.ended_at: i64 = -1
+        self.content_bytes: i64 = 0
+        self.carried_bytes: i64 = 0  # field blocks and content
+        self.missing_bytes: i64 = 0
+        self.told_until: i64 = -1  # up to when its stalls are counted in the exchange
+        self.told_stall: i64 = -1  # the connection's stall it was last counted in
+        self.content: Content | None = None
+
+
+class HeldContent:
+    """Content of a CONNECT request that waits for the response."""
+
+    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        self.data = data
+        self.timestamp = timestamp
+        self.released = released
+        self.packet = packet
+
+
+class Exchange:
+    """A stream from its first frame to its last, and the request and response on it."""
+
+    def __init__(self, number: i64, index: i64, timestamp: i64, packet: i64) -> None:
+        self.number = number
+        self.index = index
+        self.request = Half()
+        self.response = Half()
+        self.is_request_lost = False  # what is missing of the request will not come
+        self.method: bytes | None = None
+        self.scheme: bytes | None = None
+        self.authority: bytes | None = None
+        self.target: bytes | None = None
+        self.protocol: bytes | None = None  # of an extended CONNECT
+        self.status: i64 = -1
+        self.content_type: bytes | None = None
+        self.content_encoding: bytes | None = None
+        self.fields_complete = True
+        self.reset_code: i64 = -1
+        self.reset_direction: i64 = -1
+        self.is_reset_by_both = False
+        self.stalled: i64 = 0
+        self.started_at = timestamp
+        self.first_packet = packet
+        self.ended_at = timestamp
+        self.last_packet = packet
+        self.undecided: list[FieldLine] | None = None  # a response section with an unknown status: informational or not
+        self.undecided_at: i64 = -1
+        self.has_tunnel = False  # its content belongs to another protocol: CONNECT
+        self.is_connect = False  # its content is not taken before the response tells whether there is a tunnel
+        self.held: list[HeldContent] = []
+        self.held_bytes: i64 = 0
+
+    def is_witnessed(self) -> bool:
+        """Whether it was seen from its beginning, and no frame of it can have been missed."""
+        return self.request.has_header and self.request.is_certain and self.response.is_certain
+
+    def touch(self, started_at: i64, started_packet: i64, timestamp: i64, packet: i64) -> None:
+        """Bytes of it were seen."""
+        if started_at < self.started_at:
+            self.started_at = started_at
+            self.first_packet = started_packet
+        if timestamp >= self.ended_at:
+            self.ended_at = timestamp
+            self.last_packet = packet
+
+    def read_request(self, lines: list[FieldLine]) -> None:
+        """Take from a request's fields what its row shows (RFC 9113 section 8.3.1)."""
+        host: bytes | None = None
+        is_known = True
+        for line in lines:
+            name = line.name
+            if name is None:
+                is_known = False
+            elif name.startswith(b":"):
+                size = len(name)
+                if size == 7:
+                    if name == b":method":
+                        self.method = line.value
+                    elif name == b":scheme":
+                        self.scheme = line.value
+                elif size == 5:
+                    if name == b":path":
+                        self.target = line.value
+                elif name == b":authority":
+                    self.authority = line.value
+                elif name == b":protocol":
+                    self.protocol = line.value
+            elif len(name) == 4 and name == b"host":
+                host = line.value
+        if self.authority is None and is_known:
+            self.authority = host
+
+    def read_response(self, lines: list[FieldLine]) -> bool:
+        """Take from a response's fields what its row shows; says whether all their names are known."""
+        is_known = True
+        has_encoding = False
+        for line in lines:
+            name = line.name
+            if name is None:
+                is_known = False
+            else:
+                size = len(name)
+                if size == 12:
+                    if name == b"content-type":
+                        self.content_type = line.value
+                elif size == 16 and name == b"content-encoding":
+                    has_encoding = True
+        if has_encoding and is_known:
+            self.content_encoding = content_encoding_of(lines)
+        return is_known
+
+
+def role_of(lines: list[FieldLine], is_stream_end: bool) -> i64:
+    """Whether a section is a header or a trailer, where the capture does not show what came before it."""
+    for line in lines:
+        name = line.name
+        if name is not None:
+            if name.startswith(b":"):
+                return HEADER
+            if line is lines[0]:
+                return TRAILER
+            break
+    if is_stream_end or not lines:  # only trailers must end the stream, headers may
+        return AMBIGUOUS
+    return HEADER
+
+
+def status_of(lines: list[FieldLine]) -> i64:
+    """The status code of a response, -1 where it is unknown or no number (RFC 9113 section 8.3.2)."""
+    if not lines:
+        return -1
+    line = lines[0]
+    value = line.value
+    if line.name != b":status" or value is None or len(value) != 3 or not value.isdigit():
+        return -1
+    return int(value)
+
+
+def content_encoding_of(lines: list[FieldLine]) -> bytes | None:
+    """The content codings that a header section lists."""
+    found: bytes | None = None
+    for line in lines:
+        if line.name == b"content-encoding" and line.value is not None:
+            found = line.value if found is None else found + b", " + line.value
+    return found
+
+
+def joined_values(lines: list[FieldLine], name: bytes) -> str:
+    """The values of a field, empty where it is not there."""
+    values: list[bytes] = []
+    for line in lines:
+        if line.name == name and line.value is not None:
+            values.append(line.value)
+    return b", ".join(values).decode("latin-1")
+
+
+def duration(begin: i64, end: i64) -> int | None:
+    """Nanoseconds between two times, None where one is not known or they are in disorder."""
+    if begin < 0 or end < begin:
+        return None
+    return end - begin
