@@ -179,7 +179,7 @@ def mirrored_twice(path: Path) -> Expected:
     )
 
 
-@sample("encapsulation/sequence_wrap")
+@sample("tcp/sequence_wrap")
 def sequence_wrap(path: Path) -> Expected:
     """Sequence numbers that pass 2^32 in the middle of the conversation, in both directions."""
     offsets: dict[tuple[str, int, int], int] = {}

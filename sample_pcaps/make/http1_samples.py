@@ -4,6 +4,7 @@ import gzip
 import http.server
 import socket
 import threading
+import zlib
 from pathlib import Path
 
 import brotli
@@ -47,7 +48,7 @@ def keep_alive(path: Path) -> Expected:
 
 @sample("http1/pipelining")
 def pipelining(path: Path) -> Expected:
-    """Five requests at a time on each of two connections, then a client that sends seven in one segment."""
+    """Five requests at a time, then on another connection a client that sends seven in one segment."""
     files = {**FILES, **{f"{number}.txt": content(100 + 37 * number, number) for number in range(7)}}
     with Lab() as lab, nginx(lab, PORT, "", files) as log:
         with lab.capturing(path):
@@ -255,7 +256,12 @@ def connect_tunnel(path: Path) -> Expected:
 def content_codings(path: Path) -> Expected:
     """The content codings gzip, deflate, br, zstd, and gzip in chunks."""
     text = content(20_000, 6)
-    codings = {"gzip": gzip.compress(text), "br": brotli.compress(text), "zstd": zstd.compress(text)}
+    codings = {
+        "gzip": gzip.compress(text),
+        "deflate": zlib.compress(text),
+        "br": brotli.compress(text),
+        "zstd": zstd.compress(text),
+    }
     locations = "".join(f"location /{coding}/ {{ add_header Content-Encoding {coding}; }}\n" for coding in codings)
     locations += "location /dynamic/ { gzip on; gzip_types *; gzip_min_length 1; alias DOCUMENTS/plain/; }"
     files = {f"{coding}/text": data for coding, data in codings.items()} | {"plain/text": text}
@@ -263,10 +269,10 @@ def content_codings(path: Path) -> Expected:
         locations = locations.replace("DOCUMENTS", str(lab.folder / "documents"))
         with nginx(lab, PORT, locations, files), lab.capturing(path):
             urls = [f"{ORIGIN}/{name}/text" for name in (*codings, "dynamic", "plain")]
-            rows = curl(lab, "-H", "Accept-Encoding: gzip, br, zstd", *urls, *["-o", "/dev/null"] * 4)
+            rows = curl(lab, "-H", "Accept-Encoding: gzip, deflate, br, zstd", *urls, *["-o", "/dev/null"] * 5)
     for row, coding in zip(rows, (*codings, "gzip", None), strict=True):
         row.update(content_encoding=coding, response_content_sha256=sha256(text))
-    require([row["response_content_bytes"] for row in rows[:3]] == [len(data) for data in codings.values()], str(rows))
+    require([row["response_content_bytes"] for row in rows[:4]] == [len(data) for data in codings.values()], str(rows))
     return exchanges(rows, path, "nginx 1.22 and curl 7.88; rows from curl's own account, hashes of the text before it was coded")
 
 

@@ -125,7 +125,7 @@ def echo(connection: ServerConnection) -> None:
 
 @sample("websocket/text_binary_ping_close")
 def text_binary_ping_close(path: Path) -> Expected:
-    """Texts and binaries of all three length encodings, pings from both ends, and a close with a reason."""
+    """Texts and binaries whose lengths take 7 and 16 bits, pings from both ends, and a close with a reason."""
 
     def handler(connection: ServerConnection) -> None:
         connection.ping(b"from the server").wait(5)
