@@ -156,8 +156,6 @@ def _broken_rule_of_rare(kind: i64, length: i64, flags: i64, stream_id: i64, fro
     if kind == PUSH_PROMISE:
         if not from_server:
             return _PUSH_BY_CLIENT
-        if stream_id & 1 == 0:
-            return _CLIENT_STREAM
         return None if length >= (5 if flags & PADDED else 4) else _PUSH_SIZE
     return None
 
