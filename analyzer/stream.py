@@ -18,6 +18,7 @@ from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord, StreamRec
 TO_SERVER: Final = 0
 TO_CLIENT: Final = 1
 DIRECTION_NAMES: Final = ("to_server", "to_client")
+BEGINNING: Final = 16  # bytes shown of each side of a stream that is not understood
 EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
 
 Facts: TypeAlias = dict[str, str]
@@ -245,6 +246,7 @@ class Stream:
         self.facts: Facts = {} if facts is None else facts
         self.protocol: str | None = None
         self.reversed = False  # the dissector matched with the sides the other way round; the owner must turn them
+        self.tells_roles = False  # the dissector matched in one orientation only: that tells who the client is
         self.end_reason: str | None = None
         self.started_at: i64 = -1
         self.ended_at: i64 = -1
@@ -270,6 +272,7 @@ class Stream:
         self._heir: Stream | None = None  # the child that took this stream over
         self._candidates: list[type[Dissector]] | None = None
         self._held: list[_Held] = []
+        self._beginnings: list[bytes] | None = None  # of both directions, of a stream that is not understood
         self._attach_or_probe(name)
 
     # --- for the owner: the connection, or the dissector above ---
@@ -298,6 +301,8 @@ class Stream:
 
     def _pass_on(self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Give bytes that were counted to whoever takes them, but for those that were declined."""
+        if self._beginnings is not None:
+            self._begin_further(direction, data, offset, length)
         rows: Rows = []
         while True:
             heir = self._heir
@@ -368,6 +373,7 @@ class Stream:
         else:
             rows += self._close_dissector(direction, reason, timestamp, packet)
         if self._closed_to_server and self._closed_to_client:
+            rows += self._not_understood()
             if self.end_reason is None:
                 self.end_reason = reason.value
             rows.append(self.row())
@@ -517,9 +523,11 @@ class Stream:
         turned: type[Dissector] | None = None
         for candidate in candidates:
             verdict = candidate.probe(to_server, to_client)
+            are_roles_open = not self.scope.roles_proven and self.depth == 0
             if verdict is Match.YES:
+                self.tells_roles = are_roles_open and candidate.probe(to_client, to_server) is Match.NO
                 return self._attach(candidate)
-            if not self.scope.roles_proven and self.depth == 0:
+            if are_roles_open:
                 other = candidate.probe(to_client, to_server)
                 if other is Match.YES and turned is None:
                     turned = candidate
@@ -529,6 +537,7 @@ class Stream:
                 possible.append(candidate)
         if turned is not None:
             self.reversed = True
+            self.tells_roles = True
             self._turn_around()
             return self._attach(turned)
         self._candidates = possible
@@ -566,14 +575,33 @@ class Stream:
         return rows
 
     def _give_up(self, to_server: bytes, to_client: bytes) -> Rows:
-        """No dissector understands this stream: say what it begins with, and let the rest go by."""
+        """No dissector understands this stream: let it go by, and say at its end what it began with."""
         self._candidates = None
-        last = self._held[-1]
         self._held = []
         self._be_opaque()
-        start = "to server " + to_server[:16].hex(" ") if to_server else "nothing to server"
-        start += ", to client " + to_client[:16].hex(" ") if to_client else ", nothing to client"
-        return self.anomaly("not_understood", -1, last.timestamp, last.packet, "a protocol that unmux knows", start)
+        self._beginnings = [to_server[:BEGINNING], to_client[:BEGINNING]]
+        return []
+
+    def _begin_further(self, direction: i64, data: bytes, offset: i64, length: i64) -> None:
+        """Add to what is known of the beginning of a stream that is not understood."""
+        beginnings = self._beginnings
+        assert beginnings is not None
+        known = beginnings[direction]
+        if len(known) < BEGINNING:
+            beginnings[direction] = known + data[offset : offset + min(length, BEGINNING - len(known))]
+
+    def _not_understood(self) -> Rows:
+        """The row of a stream that no dissector understood."""
+        beginnings = self._beginnings
+        if beginnings is None:
+            return []
+        self._beginnings = None
+        start = "to server " + (beginnings[TO_SERVER].hex(" ") or "nothing")
+        start += ", to client " + (beginnings[TO_CLIENT].hex(" ") or "nothing")
+        if beginnings[TO_SERVER][:2] == b"\x16\x03" or beginnings[TO_CLIENT][:2] == b"\x16\x03":
+            start = "TLS: " + start  # RFC 8446 section 5.1
+        required = "a protocol that unmux knows"
+        return self.anomaly("not_understood", -1, self.started_at, self.first_packet, required, start)
 
     def _be_opaque(self) -> None:
         self._declined_to_server = EVERYTHING
@@ -596,6 +624,9 @@ class Stream:
 
     def _pass_over(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Let declined bytes go by; tell the dissector when they are complete or waited."""
+        rows: Rows = []
+        if released != timestamp:
+            rows = self._tell_skipped(direction)  # of those before, which did not wait
         if direction == TO_SERVER:
             self._declined_to_server -= length
             self._passed_to_server += length
@@ -609,8 +640,8 @@ class Stream:
             self._passed_to_client_packet = packet
             left = self._declined_to_client
         if left == 0 or released != timestamp:
-            return self._tell_skipped(direction, released)
-        return []
+            rows += self._tell_skipped(direction, released)
+        return rows
 
     def _tell_skipped(self, direction: i64, released: i64 = -1) -> Rows:
         """Tell the dissector of declined bytes it has not heard of; ``released`` is -1 where they did not wait."""

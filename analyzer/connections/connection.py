@@ -97,6 +97,11 @@ class Connection:
                 if isinstance(row, (AnomalyRecord, StallRecord)):
                     row.direction = DIRECTION_NAMES[1 if row.direction == DIRECTION_NAMES[0] else 0]
 
+    def is_role_told(self) -> bool:
+        """Whether the bytes themselves tell who the client is, which no handshake did."""
+        stream = self.stream
+        return self.role_evidence != HANDSHAKE and stream is not None and stream.tells_roles
+
     def when_roles_are_known(self, rows: Rows) -> Rows:
         """Keep rows that name a direction while the bytes may still turn the sides around; else return them."""
         stream = self.stream
@@ -155,7 +160,7 @@ class Connection:
             client_port=self.port if client == 0 else self.peer_port,
             server_address=address_text(destination if client == 0 else source),
             server_port=self.server_port(),
-            role_evidence=self.role_evidence,
+            role_evidence=PROTOCOL if self.is_role_told() else self.role_evidence,
             vlan_id=None if self.vlan_id < 0 else self.vlan_id,
             encapsulation=self.encapsulation,
             interface=self.interface,

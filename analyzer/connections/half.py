@@ -204,10 +204,9 @@ class Half:
         if disorder is not None:
             marks = disorder.marks
             if marks is not None:
-                for mark in marks:  # noqa: SIM110  # a generator is slower when compiled
+                for mark in marks:
                     if mark.is_of(segment, timestamp):
                         return True
-                return False
         if self.last_sequence != segment.sequence or self.last_acknowledgment != segment.acknowledgment:
             return False
         return self._last_mark().is_of(segment, timestamp)

@@ -537,4 +537,7 @@ def test_declined_bytes_that_waited_are_told_with_their_wait(make_wire, client, 
     wire.tcp(client, server, "PA", 1001, 5001, b"one")
     wire.tcp(client, server, "PA", 1007, 5001, b"three", at=10)
     wire.tcp(client, server, "PA", 1004, 5001, b"two", at=210)
-    assert wire.heard().events[-1] == ("skipped", 0, 11, 10_000_000, 210_000_000, 5)
+    assert wire.heard().events[-2:] == [
+        ("skipped", 0, 6, 210_000_000, 210_000_000, 6),
+        ("skipped", 0, 5, 10_000_000, 210_000_000, 5),
+    ]
