@@ -233,10 +233,13 @@ def test_frames_are_found_again_and_what_follows_is_complete_but_for_old_compres
     given = peers.packets
     whole = analyzed([*given])
     own = [number for way, _, number in given if way == TO_CLIENT]
-    lost = own[len(own) // 10]
-    rows = analyzed([(way, len(data) if number == lost else data, number) for way, data, number in given])
-    check(rows, whole)
+    rows: Rows = []
+    for lost in own[len(own) // 10 :]:
+        rows = analyzed([(way, len(data) if number == lost else data, number) for way, data, number in given])
+        if any(isinstance(row, AnomalyRecord) for row in rows):
+            break
     assert [row.kind for row in rows if isinstance(row, AnomalyRecord)] == ["framing_lost"]
+    check(rows, whole)
     exchanges, _ = by_number(rows)
     true_exchanges, _ = by_number(whole)
     later = [
