@@ -502,7 +502,6 @@ class Framer:
         self._search = None
         self.state = FRAMES
         self._may_be_continuation = True
-        receiver.find(self.direction, self._uncertain_bytes)
         if self._uncertain_bytes < 0 or self._uncertain_bytes >= SMALLEST_BLOCK_FRAME:
             receiver.lose_blocks(self.direction)
         if ahead > 0:

@@ -53,10 +53,6 @@ class FrameReceiver:
         """Framing is lost, by a hole of ``length`` bytes (-1: not known)."""
         raise NotImplementedError
 
-    def find(self, direction: i64, length: i64) -> None:
-        """Framing is certain again, ``length`` bytes after the last certain place (-1: not known)."""
-        raise NotImplementedError
-
     def lose_blocks(self, direction: i64) -> None:
         """Field blocks may have been missed, whole or in part."""
         raise NotImplementedError

@@ -288,9 +288,6 @@ class Http2Dissector(FrameReceiver):
             else:
                 exchange.undecided = None
 
-    def find(self, direction: i64, length: i64) -> None:
-        """Framing is certain again; nothing has to be done but for the field compression."""
-
     def lose_blocks(self, direction: i64) -> None:
         """Field blocks may have been missed."""
         self._side(direction).decoder.lose()

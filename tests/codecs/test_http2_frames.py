@@ -56,9 +56,6 @@ class Heard(FrameReceiver):
     def lose(self, direction: int, length: int) -> None:
         self.told.append(("lost", length))
 
-    def find(self, direction: int, length: int) -> None:
-        self.told.append(("found", length))
-
     def lose_blocks(self, direction: int) -> None:
         self.told.append(("blocks lost",))
 
