@@ -50,6 +50,7 @@ class Exchange:
         self.index = index
         self.request = Half()
         self.response = Half()
+        self.is_holed = False  # frames of it may have been missed, whichever way they went
         self.is_request_lost = False  # what is missing of the request will not come
         self.method: bytes | None = None
         self.scheme: bytes | None = None
@@ -77,7 +78,7 @@ class Exchange:
 
     def is_witnessed(self) -> bool:
         """Whether it was seen from its beginning, and no frame of it can have been missed."""
-        return self.request.has_header and self.request.is_certain and self.response.is_certain
+        return self.request.has_header and not self.is_holed
 
     def touch(self, started_at: i64, started_packet: i64, timestamp: i64, packet: i64) -> None:
         """Bytes of it were seen."""

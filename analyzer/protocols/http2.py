@@ -58,14 +58,13 @@ from analyzer.codecs.http2_streams import StreamNumbers, Window
 from analyzer.errors import ProtocolError
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import FieldLine, Rows, StalledStreamRecord, StallRecord, StreamRecord
-from analyzer.schema import capture, conversation, record, time
+from analyzer.schema import Record, capture, conversation, record, time
 from analyzer.stream import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Facts, Match, Stream
 
 
 @mypyc_attr(native_class=False)
 @record("http2_connections", "HTTP/2 connection")
-@dataclass(slots=True)
-class Http2ConnectionRecord:
+class Http2ConnectionRecord(Record):
     """An HTTP/2 connection: what each side allowed, and how it ended. Settings are those announced last, as far as seen."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -114,8 +113,7 @@ class Http2ConnectionRecord:
 
 @mypyc_attr(native_class=False)
 @record("http2_frames", "HTTP/2 frame, with --frames")
-@dataclass(slots=True)
-class Http2FrameRecord:
+class Http2FrameRecord(Record):
     """An HTTP/2 frame."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -274,6 +272,7 @@ class Http2Dissector(FrameReceiver):
             None if length < 0 else length,
         )
         for exchange in list(self._exchanges.values()):
+            exchange.is_holed = True
             half = exchange.request if direction == TO_SERVER else exchange.response
             if half.is_ended:
                 continue
@@ -587,9 +586,11 @@ class Http2Dissector(FrameReceiver):
         exchange = Exchange(stream_id, self._scope.new_stream_index(), timestamp, packet)
         exchanges[stream_id] = exchange
         if self._to_server.framer.is_lost():
+            exchange.is_holed = True
             exchange.request.is_certain = False
             exchange.fields_complete = False
         if self._to_client.framer.is_lost():
+            exchange.is_holed = True
             exchange.response.is_certain = False
             exchange.fields_complete = False
         open_streams = len(exchanges) - len(self._lingering)

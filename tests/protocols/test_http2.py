@@ -257,6 +257,17 @@ def test_goaway_ends_the_streams_it_does_not_process() -> None:
     assert connection.goaway_to_server_code is None
 
 
+def test_where_a_reset_may_have_been_missed_no_other_code_is_given() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    it.send(TO_CLIENT, it.response(1))
+    it.miss(TO_SERVER, len(reset(1, 8)))
+    it.send(TO_CLIENT, frame(GOAWAY, payload=b"\0\0\0\x01\0\0\0\x01"))
+    it.finish()
+    row = it.exchange(1)
+    assert (row.status_code, row.end_reason, row.reset_code, row.error_type) == (200, "cut", None, None)
+
+
 @pytest.mark.parametrize(
     ("reason", "ends"),
     [
