@@ -54,7 +54,9 @@ def extensions() -> list[object]:
         from mypyc.build import mypycify
     except ImportError:
         return []
-    return list(mypycify(["--strict", "--no-warn-unused-ignores", *sources()], opt_level="3", debug_level="0"))
+    # what the compiled modules import need not be there to compile them: `make lint` checks the types
+    options = ["--ignore-missing-imports", "--allow-subclassing-any", "--config-file="]
+    return list(mypycify([*options, *sources()], opt_level="3", debug_level="0"))
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})

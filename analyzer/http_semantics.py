@@ -1,12 +1,11 @@
 """What all versions of HTTP share (RFC 9110): the exchange, its fields and its content. HTTP/1, 2 and 3 fill these records."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from mypy_extensions import mypyc_attr
 
 from analyzer.records import FieldLine
-from analyzer.schema import Masking, capture, conversation, record, time
+from analyzer.schema import Masking, Record, capture, conversation, record, time
 
 
 @mypyc_attr(native_class=False)
@@ -33,8 +32,7 @@ from analyzer.schema import Masking, capture, conversation, record, time
         "last_packet": "last_packet",
     },
 )
-@dataclass(slots=True)
-class HttpExchangeRecord:
+class HttpExchangeRecord(Record):
     """An HTTP request and its response."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -73,8 +71,7 @@ class HttpExchangeRecord:
 
 @mypyc_attr(native_class=False)
 @record("http_field_sections", "header, trailer, informational or push section; the view http_fields joins it with its lines")
-@dataclass(slots=True)
-class HttpFieldSectionRecord:
+class HttpFieldSectionRecord(Record):
     """The field lines of one section of one message, in order (RFC 9110 section 5)."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -87,8 +84,7 @@ class HttpFieldSectionRecord:
 
 @mypyc_attr(native_class=False)
 @record("http_contents", "HTTP content kept with --content store")
-@dataclass(slots=True)
-class HttpContentRecord:
+class HttpContentRecord(Record):
     """The decoded content of a request or response."""
 
     connection_id: "Annotated[int, capture('the connection')]"

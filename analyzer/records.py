@@ -3,29 +3,16 @@
 Times are integers, nanoseconds since the epoch, UTC. A value that is not known is None.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Final, TypeAlias
 
+from librt.strings import BytesWriter, write_i64_le
 from mypy_extensions import i64, mypyc_attr
 
-from analyzer.schema import capture, conversation, record, time
+from analyzer.schema import Record, capture, conversation, record, time
 
-Rows: TypeAlias = list[object]  # instances of record classes
+Rows: TypeAlias = list[Record]
 
 UNNUMBERED: Final = -1
-
-
-def by_class(rows: Rows) -> dict[type, Rows]:
-    """Sort rows by their class, in order."""
-    found: dict[type, Rows] = {}
-    for row in rows:
-        kind = type(row)
-        same = found.get(kind)
-        if same is None:
-            found[kind] = [row]
-        else:
-            same.append(row)
-    return found
 
 
 class FieldLine:
@@ -42,10 +29,41 @@ class FieldLine:
         self.number: i64 = UNNUMBERED
 
 
+def unnumbered(sections: list[list[FieldLine]], first: i64, end: i64) -> list[FieldLine]:
+    """The lines whose number is not in ``first`` to ``end``, in order; a line that stands there twice comes twice."""
+    found: list[FieldLine] = []
+    for lines in sections:
+        for line in lines:
+            if line.number < first or line.number >= end:
+                found.append(line)
+    return found
+
+
+def line_numbers(sections: list[list[FieldLine]], shift: i64) -> bytes:
+    """The numbers of all lines less ``shift``, as little-endian integers of 64 bits."""
+    writer = BytesWriter()
+    for lines in sections:
+        for line in lines:
+            write_i64_le(writer, line.number - shift)
+    return writer.getvalue()
+
+
+def by_class(rows: Rows) -> dict[type, Rows]:
+    """Sort rows by their class, in order."""
+    found: dict[type, Rows] = {}
+    for row in rows:
+        kind = type(row)
+        same = found.get(kind)
+        if same is None:
+            found[kind] = [row]
+        else:
+            same.append(row)
+    return found
+
+
 @mypyc_attr(native_class=False)
 @record("field_lines", "distinct field line; columns of field lines hold lists of line_id")
-@dataclass(slots=True)
-class FieldLineRecord:
+class FieldLineRecord(Record):
     """A field line that other tables refer to. The store makes these rows; a line may be there more than once."""
 
     line_id: "Annotated[int, capture('number of the line')]"
@@ -56,8 +74,7 @@ class FieldLineRecord:
 
 @mypyc_attr(native_class=False)
 @record("captures", "input file or interface")
-@dataclass(slots=True)
-class CaptureRecord:
+class CaptureRecord(Record):
     """An input: a file, standard input or an interface."""
 
     capture_index: "Annotated[int, capture('number of the input, from 0, in the order they were read; continues when a store is appended to')]"
@@ -80,8 +97,7 @@ class CaptureRecord:
 
 @mypyc_attr(native_class=False)
 @record("connections", "TCP connection or UDP flow")
-@dataclass(slots=True)
-class ConnectionRecord:
+class ConnectionRecord(Record):
     """A TCP connection or UDP flow."""
 
     connection_id: (
@@ -128,8 +144,7 @@ class ConnectionRecord:
 
 @mypyc_attr(native_class=False)
 @record("streams", "stream, at every depth; stream 0 is the connection's own bytes")
-@dataclass(slots=True)
-class StreamRecord:
+class StreamRecord(Record):
     """A stream: a connection's bytes, an HTTP/2 stream, a WebSocket inside either."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -153,8 +168,7 @@ class StreamRecord:
 
 @mypyc_attr(native_class=False)
 @record("stalls", "time in which bytes that had arrived, or were ready to be sent, could not be delivered")
-@dataclass(slots=True)
-class StallRecord:
+class StallRecord(Record):
     """A hole in TCP that was filled, or a flow-control window at zero."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -173,8 +187,7 @@ class StallRecord:
 
 @mypyc_attr(native_class=False)
 @record("stalled_streams", "stream that a stall made wait")
-@dataclass(slots=True)
-class StalledStreamRecord:
+class StalledStreamRecord(Record):
     """Which stream waited, and how long, because of a stall."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -185,8 +198,7 @@ class StalledStreamRecord:
 
 @mypyc_attr(native_class=False)
 @record("anomalies", "fault found, named once")
-@dataclass(slots=True)
-class AnomalyRecord:
+class AnomalyRecord(Record):
     """A fault: where, what was required, what was there."""
 
     capture_index: "Annotated[int | None, capture('the input, for faults of a file')]" = None
@@ -206,8 +218,7 @@ class AnomalyRecord:
 
 @mypyc_attr(native_class=False)
 @record("store_metadata", "fact about the store")
-@dataclass(slots=True)
-class StoreMetadataRecord:
+class StoreMetadataRecord(Record):
     """What the store was made with."""
 
     key: "Annotated[str, capture('schema_version, unmux_version, build, option names, …')]"

@@ -1,12 +1,11 @@
-"""How a table is declared: once, as a dataclass whose fields say what they mean.
+"""How a table is declared: once, as a record class whose fields say what they mean.
 
-A record class is a slotted dataclass decorated with :func:`record`; every field is annotated
+A record class inherits from :class:`Record` and is decorated with :func:`record`; every field is annotated
 ``Annotated[type, conversation("…")]`` (or :func:`time`, :func:`capture`) *as a quoted string*, because compiled modules
 keep only quoted annotations. Names carry the type: ``*_at`` is a timestamp, ``*_ns`` a duration, ``*_bytes`` a size.
 Arrow types, DuckDB types, column comments, the generated views and the table reference all come from here.
 """
 
-import dataclasses
 import functools
 import types
 import typing
@@ -15,7 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+import msgspec
+
 T = TypeVar("T")
+
+
+class Record(msgspec.Struct, gc=False):
+    """What a row is made from: made and taken apart again in C, several times as fast as a dataclass."""
 
 
 class Stability(Enum):
@@ -139,9 +144,9 @@ _SQL_TYPES: Mapping[type, str] = {
 
 
 @functools.cache
-def _columns(cls: type) -> tuple[Column, ...]:
+def _columns(cls: type[Record]) -> tuple[Column, ...]:
     hints = typing.get_type_hints(cls, include_extras=True)
-    return tuple(_column(field.name, hints[field.name]) for field in dataclasses.fields(cls))
+    return tuple(_column(name, hints[name]) for name in cls.__struct_fields__)
 
 
 def _column(name: str, hint: object) -> Column:
@@ -157,7 +162,7 @@ def _column(name: str, hint: object) -> Column:
 def record(
     table: str, row: str, *, exchange: Mapping[str, str] | None = None, message: Mapping[str, str] | None = None
 ) -> Callable[[type[T]], type[T]]:
-    """Declare the decorated dataclass as the record of ``table``, whose rows are one per ``row``."""
+    """Declare the decorated class as the record of ``table``, whose rows are one per ``row``."""
 
     def declare(cls: type[T]) -> type[T]:
         cls.__table__ = Table(table, row, cls, exchange or {}, message or {})  # type: ignore[attr-defined]  # the one attribute records share

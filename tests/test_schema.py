@@ -1,12 +1,11 @@
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
 
 from analyzer import http_semantics, records
 from analyzer.records import FieldLine
-from analyzer.schema import Masking, Stability, Table, capture, conversation, record, table_of, time
+from analyzer.schema import Masking, Record, Stability, Table, capture, conversation, record, table_of, time
 from analyzer.store.definitions import declared_tables, views
 
 HTTP = [http_semantics.HttpExchangeRecord, http_semantics.HttpFieldSectionRecord, http_semantics.HttpContentRecord]
@@ -14,8 +13,7 @@ TABLES = list(declared_tables(HTTP).values())
 
 
 @record("samples", "sample")
-@dataclass(slots=True)
-class SampleRecord:
+class SampleRecord(Record):
     """A column of every type."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -78,8 +76,7 @@ def test_a_record_that_two_dissectors_share_is_one_table_and_two_records_cannot_
     assert list(declared_tables([SampleRecord, SampleRecord]))[-1] == "samples"
 
     @record("samples", "impostor")
-    @dataclass(slots=True)
-    class OtherRecord:
+    class OtherRecord(Record):
         """Claims the name again."""
 
         connection_id: "Annotated[int, capture('the connection')]"
@@ -97,8 +94,7 @@ def test_the_views_follow_the_declarations() -> None:
 
 def test_a_mapping_to_a_column_that_the_view_lacks_is_refused() -> None:
     @record("mapped", "row", exchange={"colour": "'red'"})
-    @dataclass(slots=True)
-    class MappedRecord:
+    class MappedRecord(Record):
         """Maps what is not there."""
 
         connection_id: "Annotated[int, capture('the connection')]"

@@ -4,7 +4,6 @@ A peer must fail the connection at every fault; a capture says so and goes on wh
 Only reserved opcodes and bits, and control frames that cannot be, end it: after them nothing tells frames from noise.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from mypy_extensions import i64, mypyc_attr
@@ -45,7 +44,7 @@ from analyzer.codecs.websocket_messages import (
     Side,
 )
 from analyzer.records import Rows
-from analyzer.schema import capture, conversation, record, time
+from analyzer.schema import Record, capture, conversation, record, time
 from analyzer.stream import DIRECTION_NAMES, EVERYTHING, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
 
 
@@ -67,8 +66,7 @@ from analyzer.stream import DIRECTION_NAMES, EVERYTHING, TO_SERVER, CloseReason,
         "last_packet": "last_packet",
     },
 )
-@dataclass(slots=True)
-class WebSocketMessageRecord:
+class WebSocketMessageRecord(Record):
     """A message, or a control frame, of a WebSocket connection."""
 
     connection_id: "Annotated[int, capture('the connection')]"

@@ -1,21 +1,23 @@
 """Rows become columns: records -> Arrow batches -> INSERT into DuckDB.
 
-One object per row is made by the dissectors and no further one here: ``operator.attrgetter`` and ``zip`` transpose a
+One object per row is made by the dissectors and no further one here: ``astuple`` and ``zip`` transpose a
 batch of records in C, Arrow takes the tuples, and DuckDB reads the Arrow memory as it is.
 """
 
+import struct
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, count
+from itertools import accumulate, count
 from operator import attrgetter
 from typing import Any, Final
 
 import arro3.core as arrow
 import duckdb
+from msgspec.structs import astuple
 
 from analyzer import limits
-from analyzer.records import FieldLine, FieldLineRecord
+from analyzer.records import FieldLine, FieldLineRecord, Rows, line_numbers, unnumbered
 from analyzer.schema import Column, Masking, Table, table_of
 from analyzer.store.definitions import identifier
 from analyzer.store.masking import Masker
@@ -37,7 +39,6 @@ _ARROW_TYPES: Final = {
 # or an earlier epoch is told by one comparison.
 _EPOCH_LINES: Final = 1 << 32
 _epochs: Final = count()
-_get_number: Final = attrgetter("number")
 
 
 class TableWriter:
@@ -56,9 +57,8 @@ class TableWriter:
         self._columns = columns
         self._converts = [_converter(column, masker) for column in columns]
         self._lines = lines
-        self._get = attrgetter(*self._names)
         self._get_wide = [attrgetter(column.name) for column in columns if column.python_type is bytes or column.is_content]
-        self._rows: list[object] = []
+        self._rows: Rows = []
         self._row_bytes = 0  # of the wide values in _rows
         self._batches: list[arrow.RecordBatch] = []
         selected = ", ".join(
@@ -67,7 +67,7 @@ class TableWriter:
         )
         self._insert = f"INSERT INTO {identifier(table.name)} SELECT {selected} FROM {_INCOMING}"  # noqa: S608  # declared names only
 
-    def add(self, rows: list[object]) -> None:
+    def add(self, rows: Rows) -> None:
         """Take rows, whose attributes are read now or later: they must not change any more."""
         self._rows += rows
         for get in self._get_wide:
@@ -102,8 +102,7 @@ class TableWriter:
             return
         self._rows = []
         self._row_bytes = 0
-        values = map(self._get, rows)
-        self.add_columns(list(zip(*values, strict=True)) if len(self._names) > 1 else [tuple(values)])
+        self.add_columns(list(zip(*map(astuple, rows), strict=True)))
 
     def _array(self, column: Column, values: Values) -> arrow.Array:
         if column.python_type is list:
@@ -111,8 +110,10 @@ class TableWriter:
             return self._lines.numbers(values)
         kind = _ARROW_TYPES[column.python_type]
         try:
+            if column.python_type is int and None not in values:
+                return _integers(array("q", struct.pack(f"{len(values)}q", *values)))
             return arrow.Array(values, kind)
-        except (OverflowError, TypeError, UnicodeEncodeError):  # rare: look for the values that do not fit
+        except (OverflowError, TypeError, UnicodeEncodeError, struct.error):  # rare: look for the values that do not fit
             return arrow.Array([self._fitting(column, value, kind) for value in values], kind)
 
     def _fitting(self, column: Column, value: Any, kind: arrow.DataType) -> Any:
@@ -148,18 +149,14 @@ class LineNumbers:
         if len(self._known) >= limits.DISTINCT_LINES or self._known_bytes >= limits.DISTINCT_LINE_BYTES:
             self._begin_epoch()
         filled = [section or [] for section in sections]
-        lines = list(chain.from_iterable(filled))
-        numbers = list(map(_get_number, lines))
-        base = self._base
-        end = base + _EPOCH_LINES
         # nearly all lines were numbered before; only the others cost a step of Python each
-        if any(not base <= number < end for number in set(numbers)):
-            for position in [i for i, number in enumerate(numbers) if not base <= number < end]:
-                numbers[position] = self._number(lines[position])
-        if self._shift:
-            numbers = [number - self._shift for number in numbers]
+        for line in unnumbered(filled, self._base, self._base + _EPOCH_LINES):
+            self._number(line)
+        numbers = array("q", line_numbers(filled, self._shift))
+        if sys.byteorder == "big":
+            numbers.byteswap()
         offsets = array("i", accumulate(map(len, filled), initial=0))
-        lists = arrow.list_array(arrow.Array.from_buffer(offsets), arrow.Array(numbers, _ARROW_TYPES[int]))
+        lists = arrow.list_array(arrow.Array.from_buffer(offsets), _integers(numbers))
         if None not in sections:
             return lists
         known = [None if section is None else i for i, section in enumerate(sections)]
@@ -201,6 +198,11 @@ class LineNumbers:
         self._new.append((line_id, name, value, line.provenance))
         if len(self._new) >= limits.BATCH_ROWS or self._new_bytes >= limits.BATCH_BYTES:
             self.transpose()
+
+
+def _integers(values: "array[int]") -> arrow.Array:
+    """Native integers of 64 bits as they are in memory; Arrow takes no empty buffer."""
+    return arrow.Array.from_buffer(values) if values else arrow.Array([], _ARROW_TYPES[int])
 
 
 def _converter(column: Column, masker: Masker | None) -> Convert | None:

@@ -1,14 +1,16 @@
 """Known dialogues, and that neither chunking, nor order of delivery, nor following them changes their rows."""
 
+import dataclasses
 import gzip
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from analyzer import limits
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
@@ -847,7 +849,7 @@ def test_a_start_inside_content_is_not_read() -> None:
 
 def test_bytes_that_waited_stall_their_exchange() -> None:
     steps = dialogue(client(GET), server(LONG + bytes(500)), server(bytes(500)), *CLOSING)
-    steps[2] = replace(steps[2], waited=70)
+    steps[2] = dataclasses.replace(steps[2], waited=70)
     for content in ("none", "hash"):
         for chunk in (0, 10):
             rows = run(steps, content, chunk)
@@ -857,7 +859,7 @@ def test_bytes_that_waited_stall_their_exchange() -> None:
 
 def test_a_head_that_waited_stalls_its_exchange() -> None:
     steps = dialogue(client(GET), server(OK), *CLOSING)
-    steps[1] = replace(steps[1], waited=30)
+    steps[1] = dataclasses.replace(steps[1], waited=30)
     for chunk in (0, 1):
         assert exchanges(run(steps, chunk=chunk))[0].stalled_ns == 30
 

@@ -1,7 +1,6 @@
 import gc
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from analyzer import limits
 from analyzer.errors import UnmuxError
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, FieldLine, StreamRecord
-from analyzer.schema import Masking, capture, conversation, record, time
+from analyzer.schema import Masking, Record, capture, conversation, record, time
 from analyzer.store import Store, is_store, open_store
 from analyzer.text import bytes_to_text
 
@@ -32,8 +31,7 @@ HTTP = [HttpExchangeRecord, HttpFieldSectionRecord, HttpContentRecord]
         "is_complete": "is_good",
     },
 )
-@dataclass(slots=True)
-class SampleRecord:
+class SampleRecord(Record):
     """A column of every type."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -49,8 +47,7 @@ class SampleRecord:
 
 
 @record("singles", "row of one column")
-@dataclass(slots=True)
-class SingleRecord:
+class SingleRecord(Record):
     """One column only."""
 
     connection_id: "Annotated[int, capture('the connection')]"
@@ -460,8 +457,7 @@ def test_tables_of_another_version_are_not_appended_to(tmp_path: Path, name: str
     fill(path, 1)
 
     @record("http_contents", "content, in a later version")
-    @dataclass(slots=True)
-    class LaterRecord:
+    class LaterRecord(Record):
         """Other columns under the same name."""
 
         connection_id: "Annotated[int, capture('the connection')]"
