@@ -7,7 +7,6 @@ compression are in ``codecs``; here is the conversation.
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final
 
 from mypy_extensions import i64, mypyc_attr
