@@ -140,6 +140,12 @@ class Half:
         if self.highest < position:
             self.highest = position
 
+    def begin_late(self, sequence: i64, length: i64) -> None:
+        """Set where the bytes begin from the first segment seen, or before it: where acknowledgments have shown them to."""
+        self.begin(sequence)
+        if self.first_acked >= 0 and self.first_acked < self.next and self.next + length <= self.edge:
+            self.next = self.first_acked
+
     def begin_at_syn(self, sequence: i64) -> None:
         """Set where the bytes begin from the sequence number of a SYN."""
         self.begin((sequence + 1) & SEQUENCE_MASK)

@@ -111,7 +111,7 @@ class TcpConnection(Acknowledgments):
         length = segment.original_payload_length
         self.history.note(half.side, history.DATA)
         if half.next < 0:
-            half.begin(sequence)
+            half.begin_late(sequence, length)
             half.starts_unknown = True
         position = extended(sequence, half.next)
         rows: Rows = []

@@ -52,6 +52,9 @@ _METHOD_PREFIX: Final = re.compile(
     rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|PROPFIND|REPORT|SEARCH) (?:/|https?://)[^\0-\x20\x7f]*"
 )
 _NEARLY_REQUEST: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)(?:HTTP/|[^A-Za-z]|$)")
+_USUAL_METHOD: Final = re.compile(  # RFC 9110 section 9, RFC 5789, RFC 4918, RFC 3253, RFC 5323
+    rb"GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT|PROPFIND|PROPPATCH|MKCOL|COPY|MOVE|LOCK|UNLOCK|REPORT|SEARCH"
+)
 _OTHER_VERSION: Final = re.compile(rb" (?!HTTP/1)[A-Z]+/[0-9][.0-9]*[ \t]*\r?$")  # RTSP, SIP …
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9][0-9][ \r\n]")
 _STATUS_SAMPLE: Final = b"HTTP/1.1 200 "
@@ -179,6 +182,7 @@ class Http1Dissector:
         self._responses_over: str | None = None  # why no request gets a response any more
         self._is_in_doubt = False  # requests before the capture may be outstanding
         self._is_pipelined = False  # … and the client pipelines: nothing can be matched
+        self._is_response_due = False  # … and no response has come since a hole that may hold requests
         self._last_response_at: i64 = -1  # end of the latest response, kept while in doubt
         self._child: Stream | None = None
         self._is_broken = False  # a protocol error ended the reading
@@ -608,6 +612,10 @@ class Http1Dissector:
         if head is None:
             self._exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
             return
+        if side.is_unaligned and (head.method is None or _USUAL_METHOD.fullmatch(head.method) is None):
+            # the end of content with a method behind it looks like one
+            self._lose(side, timestamp, packet, "a message already under way")
+            return
         side.is_unaligned = False
         exchange = self._new_exchange(side, timestamp, packet)
         exchange.has_request = True
@@ -653,6 +661,7 @@ class Http1Dissector:
                 self._waiting
                 or self._orphan is not None
                 or self._responses.state != _START
+                or self._is_response_due
                 or self._last_response_at >= exchange.request_started_at
             ):
                 self._stop_matching()
@@ -786,6 +795,7 @@ class Http1Dissector:
             exchange.response_ended_at = timestamp
             exchange.response_content = content_bytes
             exchange.is_response_over = True
+            self._is_response_due = False
             if timestamp > self._last_response_at:
                 self._last_response_at = timestamp
         if exchange.is_request_over and exchange.is_response_over:
@@ -801,7 +811,7 @@ class Http1Dissector:
             exchange.request_sha256 = content.sha256
         else:
             exchange.response_sha256 = content.sha256
-        if content.kept is not None:
+        if content.kept is not None and (content.kept or content.is_complete):
             self._rows.append(
                 HttpContentRecord(
                     connection_id=self._connection_id,
@@ -899,6 +909,8 @@ class Http1Dissector:
         if side.is_fresh or (side.is_unaligned and state == _START):
             side.is_unaligned = True
             self._is_in_doubt = True
+            if length is not None:  # else it was before the capture
+                self._miss_beginning(side, timestamp, packet)
             return
         exchange = side.exchange
         missing: i64 = 0 if length is None else length
@@ -924,6 +936,22 @@ class Http1Dissector:
                 self._advance(side, exchange, missing, -1, packet)
                 return
         self._lose(side, timestamp, packet, f"a hole of {length} bytes" if length is not None else "a hole of unknown length")
+
+    def _miss_beginning(self, side: _Side, timestamp: i64, packet: i64) -> None:
+        """A hole before the first message: it may hold requests, or the responses to those that wait."""
+        if side.direction == TO_SERVER:
+            self._is_response_due = True
+            return
+        if timestamp > self._last_response_at:
+            self._last_response_at = timestamp
+        before = [exchange for exchange in self._waiting if exchange.request_started_at <= timestamp]
+        if before and before[-1].switches():  # the answer may have ended HTTP/1
+            self._lose(side, timestamp, packet, "a hole where a request to switch protocols was answered")
+        elif len(before) > 1:
+            self._stop_matching()
+        elif before:
+            self._waiting.pop(0)
+            self._end_response_as(before[0], "cut")
 
     def _lose(self, side: _Side, timestamp: i64, packet: i64, why: str) -> None:
         """The framing of a direction is not known any more; ``why`` is empty where a row has said so."""
@@ -1082,11 +1110,6 @@ class Http1Dissector:
         answered = exchange.response_started_at
         ended = exchange.response_ended_at
         status: i64 = -1 if response is None else response.status_code
-        version: str | None = None
-        if request is not None:
-            version = request.http_version
-        elif response is not None and not exchange.has_request:
-            version = response.http_version
         end_reason = exchange.end_reason
         if not exchange.has_request:
             end_reason = "no request"
@@ -1096,7 +1119,7 @@ class Http1Dissector:
             self._connection_id,
             self._stream_index,
             exchange.index,
-            version,
+            None if request is None else request.http_version,  # a response says what its server speaks (RFC 9110 section 6.2)
             None if request is None else request.method,
             None if request is None else request.scheme,
             None if request is None else request.authority,

@@ -252,6 +252,28 @@ def test_a_connection_that_began_before_the_capture_begins_with_a_gap_of_unknown
     assert (wire.connection.state, wire.connection.history) == ("OTH", "Dd")
 
 
+def test_bytes_missing_before_the_first_that_were_captured_are_told_where_an_acknowledgment_shows_their_beginning(
+    wire, client, server
+):
+    wire.tcp(client, server, "S", 1000, scale=0)
+    wire.tcp(client, server, "A", 1001, 5001)
+    wire.tcp(client, server, "PA", 1001, 5001, b"request")
+    wire.tcp(server, client, "PA", 5401, 1008, b"end")
+    wire.tcp(client, server, "A", 1008, 5404)
+    wire.elsewhere()
+    assert wire.heard().shape(1) == [("gap", None), ("gap", 400), ("feed", b"end")]
+    wire.finish()
+    assert wire.connection.missing_bytes_to_client == 400
+
+
+def test_the_first_segments_of_a_connection_begun_before_the_capture_may_swap_places(wire, client, server):
+    wire.tcp(client, server, "A", 1001, 5001)
+    wire.tcp(server, client, "PA", 5004, 1001, b"two")
+    wire.tcp(server, client, "PA", 5001, 1001, b"one")
+    wire.finish()
+    assert wire.heard().shape(1) == [("gap", None), ("feed", b"onetwo"), ("close", "capture_end")]
+
+
 def test_bytes_that_no_window_allowed_and_nobody_acknowledged_are_dropped_at_the_end(wire, client, server):
     wire.handshake(scale=0)
     wire.tcp(client, server, "PA", 1001, 5001, b"one")

@@ -361,6 +361,7 @@ DIALOGUES: dict[str, tuple[list[Event], list[HttpExchangeRecord], list[str]]] = 
             exchange(
                 0,
                 **{**times(1, 1), "request_started_at": None, "request_ended_at": None},
+                http_version=None,
                 request_method=None,
                 authority=None,
                 target=None,
@@ -1046,3 +1047,43 @@ def test_any_conversation_ends_in_consistent_rows_whatever_the_chunking(steps: l
 )
 def test_probe(first: bytes, second: bytes, verdict: Match) -> None:
     assert Http1Dissector.probe(first, second) is verdict
+
+
+@pytest.mark.parametrize("waiting", [1, 2])
+def test_a_hole_that_may_hold_the_first_responses_leaves_the_requests_before_it_without_one(waiting: int) -> None:
+    steps = [client(GET)] * waiting + [server(len(HELLO)), server(HELLO), client(GET), server(HELLO), *CLOSING]
+    found = [row for row in run(dialogue(*steps)) if isinstance(row, HttpExchangeRecord)]
+    pairs = sorted((row.exchange_index, row.request_started_at, row.response_started_at) for row in found)
+    last = 100 * (waiting + 3)
+    if waiting == 1:  # the client waits for its responses, so the last one is known
+        assert pairs == [(0, 100, None), (1, None, 300), (2, last, last + 100)]
+    else:
+        assert [pair for pair in pairs if None not in pair] == []
+
+
+def test_a_request_sent_after_a_hole_that_may_hold_the_first_responses_is_matched() -> None:
+    events = dialogue(client(GET), client(GET), server(len(HELLO)), server(HELLO), *CLOSING)
+    events[2] = Event(TO_CLIENT, len(HELLO), 150, 3)  # the hole was decided on late
+    found = [row for row in run(events) if isinstance(row, HttpExchangeRecord)]
+    assert sorted((row.exchange_index, row.status_code) for row in found) == [(0, None), (1, 200)]
+
+
+def test_a_hole_where_a_request_to_switch_protocols_was_answered_leaves_everything_after_it_unknown() -> None:
+    connect = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"
+    found = run(dialogue(client(connect), server(40), client(GET), server(HELLO), *CLOSING))
+    (row,) = (row for row in found if isinstance(row, HttpExchangeRecord))
+    assert (row.request_method, row.status_code, row.end_reason) == (b"CONNECT", None, "cut")
+
+
+def test_a_request_behind_a_hole_that_may_hold_requests_is_matched_only_after_a_response() -> None:
+    found = run(dialogue(client(60), client(GET), server(HELLO), server(HELLO), *CLOSING))
+    assert [(row.target, row.status_code) for row in found if isinstance(row, HttpExchangeRecord) and row.target] == [
+        (b"/", None)
+    ]
+    found = run(dialogue(client(60), server(HELLO), client(GET), server(HELLO), *CLOSING))
+    assert [(row.target, row.status_code) for row in found if isinstance(row, HttpExchangeRecord) and row.target] == [(b"/", 200)]
+
+
+def test_the_end_of_content_and_the_method_behind_it_are_no_method() -> None:
+    found = run(dialogue(client(None), client(b"fff" + GET), server(HELLO), *CLOSING))
+    assert [row.request_method for row in found if isinstance(row, HttpExchangeRecord)] == [None]
