@@ -69,6 +69,8 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
             if progress is not None and not progress(captures.bytes_read):
                 is_complete = False
                 break
+    if is_complete and progress is not None and not progress(captures.bytes_read):
+        is_complete = False  # stopped while it waited for more: the end is not that of the capture
     rows += connections.finish()
     rows += decoder.drain_anomalies()
     rows += _about_captures(captures, decoder, not_decoded)

@@ -2,14 +2,18 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from analyzer.commands import signals
 from analyzer.commands.app import app, command_names
 from analyzer.errors import UnmuxError, UsageError
+from analyzer.text import escape_for_terminal
 
-INTERRUPTED = 130
+FAILED, WRONG_USAGE, SIGNALLED = 1, 2, 128  # exit statuses; the last one and the signal's number: 130 for Ctrl-C
+_OPTIONS_OF_THEIR_OWN = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 # Typer may carry a Click of its own, so the base of Click's errors is found by way of the one that Typer exports
 _CLICK_ERROR: Any = next(base for base in reversed(typer.BadParameter.__mro__) if hasattr(base, "show"))
 
@@ -17,20 +21,19 @@ _CLICK_ERROR: Any = next(base for base in reversed(typer.BadParameter.__mro__) i
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] not in command_names() and (not given[0].startswith("-") or given[0] in {"-", "-r", "-d"}):
-        given.insert(0, "analyze")  # unmux CAPTURE... analyzes
+    before = signals.handle(signals.end)
     try:
-        status = app(given, prog_name="unmux", standalone_mode=False)
+        status = app(_with_command(given), prog_name="unmux", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except UsageError as error:
-        print(f"unmux: {error}", file=sys.stderr)
-        return 2
+        return _told(error, WRONG_USAGE)
     except UnmuxError as error:
-        print(f"unmux: {error}", file=sys.stderr)
-        return 1
+        return _told(error, FAILED)
+    except signals.Interrupted as error:
+        return SIGNALLED + error.number
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return SIGNALLED + 2
     except BrokenPipeError:
         # whoever read our output has seen enough; keep the interpreter from complaining when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,3 +41,27 @@ def main(arguments: list[str] | None = None) -> int:
     except _CLICK_ERROR as error:
         error.show()
         return int(error.exit_code)
+    finally:
+        signals.restore(before)
+
+
+def _told(error: UnmuxError, status: int) -> int:
+    print(f"unmux: {escape_for_terminal(str(error), lines=True)}", file=sys.stderr)
+    return status
+
+
+def _with_command(given: list[str]) -> list[str]:
+    """The arguments, with the command ``analyze`` where they begin with a capture or one of its options.
+
+    UsageError for a word that is neither a command nor a file.
+    """
+    if not given or given[0] in _OPTIONS_OF_THEIR_OWN or given[0] in command_names():
+        return given
+    word = given[0]
+    if word.isalpha() and not Path(word).exists():
+        import difflib
+
+        near = difflib.get_close_matches(word, command_names(), 1)
+        meant = f"did you mean {near[0]}?" if near else "`unmux --help` lists the commands"
+        raise UsageError(f"{word}: neither a command nor a file; {meant}")
+    return ["analyze", *given]

@@ -9,13 +9,33 @@ from analyzer.errors import UsageError
 
 app = typer.Typer(
     name="unmux",
-    help="Take packet captures apart: one row per stream, exchange and message, in DuckDB.\n\n`unmux CAPTURE...` analyzes and prints the overview.",
     no_args_is_help=True,
     rich_markup_mode=None,  # Typer's Rich help alone costs more than the rest of the start
     pretty_exceptions_enable=False,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+HELP = """\
+Take packet captures apart: one row per stream, exchange and message, ready for SQL.
+
+`unmux CAPTURE...` analyzes captures and prints what was multiplexed in them; -o keeps the tables."""
+EXAMPLES = """\
+\b
+Examples:
+  unmux capture.pcapng                     what is in it, at a glance
+  unmux captures/ -o out.duckdb            many files as one; keeps the tables
+  unmux tree out.duckdb                    what was multiplexed in what
+  unmux follow capture.pcapng 44:0         both sides of one stream
+  unmux report slow-exchanges out.duckdb   `unmux reports` lists the reports
+  unmux query out.duckdb "SELECT target, status, duration_ns FROM exchanges"
+  tcpdump -i any -w - port 80 | unmux -    a pipe, until Ctrl-C
+
+\b
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, after what was
+read was stored. A file named like a command is read as ./NAME or -r NAME.
+
+`unmux COMMAND --help` tells more."""
 
 Captures = Annotated[
     list[str] | None, typer.Argument(help="Captures: files, folders, globs, or - for standard input.", show_default=False)
@@ -33,7 +53,15 @@ MaskKey = Annotated[
     str | None,
     typer.Option(help="Key under which secrets are masked, to compare stores; random otherwise.", show_default=False),
 ]
-Format = Annotated[str, typer.Option("-f", "--format", help="table, csv, json, jsonl, markdown or parquet.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        help="table, csv, json, jsonl, markdown or parquet; by the file's suffix, else table.",
+        show_default=False,
+    ),
+]
 Output = Annotated[str | None, typer.Option("-o", "--output", help="Write to this file instead.", show_default=False)]
 
 
@@ -51,13 +79,13 @@ def _version(wanted: bool) -> None:
     raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=HELP, epilog=EXAMPLES)
 def unmux(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and whether it runs compiled.")
     ] = False,
 ) -> None:
-    """Take packet captures apart."""
+    """What comes before the command."""
 
 
 @app.command()
@@ -77,27 +105,27 @@ def analyze(
     show_secrets: ShowSecrets = False,
     mask_key: MaskKey = None,
 ) -> int:
-    """Take captures apart and print the overview; -o keeps the tables."""
+    """Take captures apart, print the overview, keep the tables."""
     from analyzer.commands import source
 
     options = source.Options(decode_as, content, frames, show_secrets, mask_key)
     paths = [*(captures or []), *(read or [])]
     if not paths:
         raise UsageError("name a capture; `unmux --help` tells more")
-    store, interrupted = source.analyzed(paths, options, output=output, append=append, force=force)
+    store, heard = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
-        if not quiet:
-            source.print_report(store, "overview")
         if output is not None:
             print(f"unmux: wrote {output}", file=sys.stderr)
-    return 130 if interrupted else 0
+        if not quiet:
+            source.print_report(store, "overview")
+    return 0 if heard is None else 128 + heard
 
 
 @app.command()
 def query(
     where: Source,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query; - reads it from standard input.")],
-    format: Format = "table",  # noqa: A002
+    format: Format = None,  # noqa: A002
     output: Output = None,
     read: More = None,
     decode_as: DecodeAs = None,
@@ -110,10 +138,14 @@ def query(
     from analyzer.commands import output as printing
     from analyzer.commands import source
 
+    paths = [where, *(read or [])]
+    form = printing.checked_format(format, output, paths)
     if sql == "-":
+        if "-" in paths:
+            raise UsageError("standard input cannot be both the capture and the query")
         sql = sys.stdin.read()
-    with source.opened([where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
-        printing.write(source.run_sql(store, sql), format, output)
+    with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
+        printing.write(source.run_sql(store, sql), form, output)
     return 0
 
 
@@ -140,7 +172,7 @@ def shell(
 def report(
     name: Annotated[str, typer.Argument(help="The report's name; `unmux reports` lists them.")],
     where: Source,
-    format: Format = "table",  # noqa: A002
+    format: Format = None,  # noqa: A002
     output: Output = None,
     read: More = None,
     decode_as: DecodeAs = None,
@@ -148,24 +180,24 @@ def report(
     frames: Frames = False,
 ) -> int:
     """Print one report."""
+    from analyzer import reports as known
+    from analyzer.commands import output as printing
     from analyzer.commands import source
 
-    source.check_report(name)
-    with source.opened([where, *(read or [])], source.Options(decode_as, content, frames, False, None)) as store:
-        if format == "table" and output is None:
-            source.print_report(store, name)
-        else:
-            source.write_report(store, name, format, output)
+    known.load(name)  # says that there is none before anything is read
+    paths = [where, *(read or [])]
+    form = printing.checked_format(format, output, paths)
+    with source.opened(paths, source.Options(decode_as, content, frames, False, None)) as store:
+        source.write_report(store, name, form, output)
     return 0
 
 
 @app.command()
 def reports() -> int:
     """List the reports."""
-    from analyzer import reports as known
+    from analyzer.commands import reference
 
-    for name in known.names():
-        print(f"{name:16} {known.load(name).about}")
+    reference.reports()
     return 0
 
 
@@ -176,7 +208,10 @@ def follow(
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print both sides of one stream, in order."""
+    """Print both sides of one stream, in order, secrets included.
+
+    A .duckdb file does not hold them: the captures that it names are read again.
+    """
     from analyzer.commands import follow as following
 
     following.run([where, *(read or [])], stream, decode_as)
@@ -186,7 +221,11 @@ def follow(
 @app.command()
 def tree(
     where: Source,
-    limit: Annotated[int, typer.Option(help="Streams shown of each connection.")] = 20,
+    connection: Annotated[
+        int | None, typer.Argument(metavar="[CONNECTION]", help="One connection_id, shown whole.", show_default=False)
+    ] = None,
+    connections: Annotated[int, typer.Option("-n", "--connections", min=1, help="Connections shown.")] = 30,
+    streams: Annotated[int, typer.Option(min=1, help="Streams and exchanges shown of each connection.")] = 20,
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
@@ -195,7 +234,7 @@ def tree(
     from analyzer.commands import tree as drawing
 
     with source.opened([where, *(read or [])], source.Options(decode_as, "preview", False, False, None)) as store:
-        drawing.draw(store, limit)
+        drawing.draw(store, connection, connections, streams)
     return 0
 
 

@@ -1,11 +1,17 @@
 """What the tables and protocols are, told from their declarations."""
 
+import itertools
+import textwrap
+from collections.abc import Mapping, Sequence
+
 from analyzer import protocols as known_protocols
+from analyzer import reports as known_reports
 from analyzer.commands import source
 from analyzer.errors import UsageError
 from analyzer.schema import Table, table_of
-from analyzer.store.definitions import declared_tables
+from analyzer.store import Store, definitions
 
+_NARROWEST = 16  # of a wrapped column
 _PREFACE = """\
 # Tables
 
@@ -19,36 +25,62 @@ Times are UTC, in nanoseconds; `*_ns` are nanoseconds, `*_bytes` bytes; packets 
 
 def all_tables() -> list[Table]:
     """Every table: those each store has, then those of the protocols."""
-    return list(declared_tables([record for dissector in known_protocols.dissectors() for record in dissector.records]).values())
+    return list(
+        definitions.declared_tables(
+            [record for dissector in known_protocols.dissectors() for record in dissector.records]
+        ).values()
+    )
 
 
 def tables(name: str | None, form: str) -> None:
-    """Print all tables, or one with its columns. UsageError for an unknown name or format."""
-    found = all_tables()
-    if name is not None:
-        found = [table for table in found if table.name == name]
-        if not found:
-            raise UsageError(f"no table is called {name!r}; `unmux tables` lists them")
-    if form == "markdown":
-        print(markdown(found), end="")
-    elif form != "table":
+    """Print all tables and views, or one with its columns. UsageError for an unknown name or format."""
+    if form not in {"table", "markdown"}:
         raise UsageError(f"--format takes table or markdown, not {form!r}")
+    found = {table.name: table for table in all_tables()}
+    told = views(found)
+    if name is None and form == "markdown":
+        print(markdown(list(found.values())), end="")
     elif name is None:
-        for table in found:
-            print(f"{table.name:20} one row per {table.row}")
+        _print([("table", "one row per"), *((table.name, table.row) for table in found.values())])
+        print()
+        _print([("view", "one row per"), *told.items()])
+    elif name in found and form == "markdown":
+        print(markdown([found[name]]), end="")
+    elif name in found:
+        source.console().print(f"{name}: one row per {found[name].row}\n")
+        columns = [(column.name, column.sql_type, column.doc) for column in found[name].columns]
+        _print([("column", "type", "meaning"), *columns])
+    elif name in told:
+        source.console().print(f"{name}: a view, one row per {told[name]}\n")
+        _print([("column", "type"), *_view_columns(name)])
     else:
-        _print_columns(found[0])
+        raise UsageError(f"no table is called {name!r}; `unmux tables` lists them")
 
 
-def _print_columns(table: Table) -> None:
-    from analyzer.reports import render
+def views(found: Mapping[str, Table]) -> dict[str, str]:
+    """What a row of each view is: the generated ones say it here, the others in the second line of their file."""
+    told = {"exchanges": "request/response of any protocol", "messages": "message of any protocol that has messages"}
+    return {name: told.get(name) or sql.split("\n")[1].removeprefix("-- ") for name, sql in definitions.views(found).items()}
 
+
+def _view_columns(name: str) -> list[tuple[str, str]]:
+    """Names and types of a view's columns, as a store has them."""
+    with Store(records=[record for dissector in known_protocols.dissectors() for record in dissector.records]) as store:
+        relation = store.sql(f"FROM {definitions.identifier(name)}")
+        return [(column, str(kind)) for column, kind in zip(relation.columns, relation.types, strict=True)]
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns under the headings in the first row, wrapped where the terminal is narrow."""
     where = source.console()
-    where.print(f"{table.name}: one row per {table.row}\n")
-    rows = [(column.name, column.sql_type, column.stability.value, column.doc) for column in table.columns]
-    where.print(
-        render.table(["column", "type", "stability", "meaning"], rows, where.width, flexible=["meaning"], optional=["stability"])
-    )
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    while sum(widths) + 2 * (len(widths) - 1) > where.width and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    for number, row in enumerate(rows):
+        cells = [textwrap.wrap(cell, width, break_long_words=False) for cell, width in zip(row, widths, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            line = "  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+            where.print(line, style="bold" if number == 0 else "", soft_wrap=True)
 
 
 def markdown(found: list[Table]) -> str:
@@ -66,17 +98,22 @@ def markdown(found: list[Table]) -> str:
 
 
 def protocols() -> None:
-    """Print the dissectors with their ports and tables."""
-    from analyzer.reports import render
-
+    """Print the dissectors with the ports where they are usual, and their tables."""
     rows = [
         (
             dissector.name,
             ", ".join(dissector.transports),
-            ", ".join(map(str, dissector.ports)) or "any",
-            ", ".join(table_of(record).name for record in dissector.records),
+            ", ".join(map(str, dissector.ports)) or "-",
+            ", ".join(dict.fromkeys(table_of(record).name for record in dissector.records)),
         )
         for dissector in known_protocols.dissectors()
     ]
-    where = source.console()
-    where.print(render.table(["protocol", "over", "usual ports", "tables"], rows, where.width, flexible=["tables"]))
+    _print([("protocol", "over", "usual ports", "tables"), *rows])
+    source.console().print(
+        "\nA protocol is known by its bytes, on any port; -d tcp.port==PORT,PROTOCOL takes a port for one.", style="dim"
+    )
+
+
+def reports() -> None:
+    """Print the names of the reports and what they answer."""
+    _print([("report", "tells"), *((name, known_reports.load(name).about) for name in known_reports.names())])

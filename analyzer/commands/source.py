@@ -2,17 +2,19 @@
 
 import os
 import re
-import signal
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from analyzer.errors import UnmuxError, UsageError
+from analyzer.commands.signals import Interrupted, handle, restore
+from analyzer.errors import UsageError
+from analyzer.text import escape_for_terminal
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
     from rich.console import Console
     from rich.progress import Progress
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from analyzer.store import Store
 
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
+_DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
+PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
 _CONTENT_MODES = ("none", "preview", "hash", "store")
 
 
@@ -53,14 +57,20 @@ def _decode_as(rules: list[str]) -> dict[tuple[str, int], str]:
 
 
 class _Watch:
-    """A progress bar with bytes and an estimate on a terminal, and Ctrl-C heard between packets."""
+    """A progress bar with bytes and an estimate on a terminal, and signals heard between packets.
 
-    def __init__(self) -> None:
-        self.interrupted = False
+    The first signal ends reading, and what was read is stored; the second one is meant, and ends everything.
+    """
+
+    def __init__(self, paths: list[str]) -> None:
+        self.signal: int | None = None
+        self._pipes = _pipes(paths)
         self._bar: Progress | None = None
         self._captures: CaptureSet | None = None
+        self._before: dict[int, Any] = {}
 
     def opened(self, captures: "CaptureSet") -> None:
+        """Begin to show progress."""
         self._captures = captures
         if not sys.stderr.isatty():
             return
@@ -73,21 +83,30 @@ class _Watch:
         self._bar.start()
 
     def progress(self, bytes_read: int) -> bool:
+        """Show how far reading got; False when it should end."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=bytes_read)
-        return not self.interrupted
+        return self.signal is None
 
     def __enter__(self) -> "_Watch":
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        self._before = handle(self._heard)
         return self
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self.interrupted:  # the second time is meant
-            raise KeyboardInterrupt
-        self.interrupted = True
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None:
+            raise Interrupted(number)
+        self.signal = number
+        # whoever waits for a pipe to say more finds its end there
+        for descriptor in range(_DESCRIPTORS if self._pipes else 0):
+            with suppress(OSError):
+                status = os.fstat(descriptor)
+                if (status.st_dev, status.st_ino) in self._pipes:
+                    nothing = os.open(os.devnull, os.O_RDONLY)
+                    os.dup2(nothing, descriptor)
+                    os.close(nothing)
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        restore(self._before)
         if self._bar is not None:
             self._bar.stop()
         if self._captures is not None:
@@ -95,23 +114,36 @@ class _Watch:
 
     def _warn(self, captures: "CaptureSet") -> None:
         """Say what could not be read."""
-        from analyzer.text import escape_for_terminal
-
         faults = [f"{reader.name}: {reader.truncation}" for reader in captures.readers if reader.truncation is not None]
         for fault in [*captures.unreadable, *faults]:
             print(f"unmux: {escape_for_terminal(fault)}", file=sys.stderr)
 
 
+def _pipes(paths: list[str]) -> set[tuple[int, int]]:
+    """What identifies the inputs that can make us wait."""
+    found = set()
+    for path in paths:
+        with suppress(OSError, ValueError):  # whoever opens it will say so
+            status = os.fstat(0) if path == "-" else os.stat(path)  # noqa: PTH116  # as fstat
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                found.add((status.st_dev, status.st_ino))
+    return found
+
+
 def analyzed(
     paths: list[str], options: Options, *, output: str | None = None, append: bool = False, force: bool = False
-) -> tuple["Store", bool]:
-    """The store of these captures, and whether reading was interrupted."""
+) -> tuple["Store", int | None]:
+    """The store of these captures, and the signal that ended reading early, if one did."""
     import analyzer
     from analyzer import build
+    from analyzer.store import is_store
 
+    for path in paths:
+        if path != "-" and is_store(path):
+            raise UsageError(f"{path}: is a store, no capture; `unmux report overview {path}` reads it")
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
-    with _Watch() as watch:
+    with _Watch(paths) as watch:
         store = analyzer.analyze(
             paths,
             output=output,
@@ -125,40 +157,35 @@ def analyzed(
             progress=watch.progress,
             opened=watch.opened,
         )
-    if watch.interrupted:
-        print("unmux: interrupted; what was read so far is stored", file=sys.stderr)
-    return store, watch.interrupted
+    if watch.signal is not None:
+        print("unmux: interrupted; this is what was read so far", file=sys.stderr)
+    return store, watch.signal
 
 
 @contextmanager
 def opened(paths: list[str], options: Options) -> Iterator["Store"]:
-    """The store that the user named, or that of the captures they named."""
+    """The store that the user named, or that of the captures they named. Raises Interrupted in the end if reading was."""
     from analyzer.store import is_store, open_store
 
-    if len(paths) == 1 and is_store(paths[0]):
+    if len(paths) == 1 and paths[0] != "-" and (is_store(paths[0]) or paths[0].endswith(".duckdb")):
         with open_store(paths[0]) as store:
             yield store
         return
-    for path in paths:
-        if is_store(path):
-            raise UsageError(f"{path} is a store; it cannot be read together with captures")
-    store, interrupted = analyzed(paths, options)
+    store, heard = analyzed(paths, options)
     with store:
         yield store
-    if interrupted:
-        raise KeyboardInterrupt
+    if heard is not None:
+        raise Interrupted(heard)
 
 
-def run_sql(store: "Store", sql: str) -> Any:
+def run_sql(store: "Store", sql: str) -> "DuckDBPyRelation":
     """The relation of a user's query. UnmuxError with DuckDB's message when it is wrong."""
-    import duckdb
+    from analyzer.commands.output import duckdb_errors
 
-    try:
-        relation = store.sql(sql)
-    except duckdb.Error as error:
-        raise UnmuxError(str(error)) from None
+    with duckdb_errors():
+        relation: DuckDBPyRelation | None = store.sql(sql)
     if relation is None:
-        raise UsageError("the statement returns no rows; write a SELECT")
+        raise UsageError("there is no statement")
     return relation
 
 
@@ -166,38 +193,36 @@ def console() -> "Console":
     """The console of standard output; its width is COLUMNS or the terminal's, 160 where there is none."""
     from rich.console import Console
 
+    class PipeConsole(Console):
+        """One that leaves it to main() that nobody reads any more."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return PipeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_report(store: "Store", name: str) -> None:
-    """Print a report to the terminal."""
+    """Print a report to the terminal, fitted to its height, or to wherever standard output goes."""
     from analyzer import reports
     from analyzer.reports import render
 
-    render.report(store, reports.load(name), console())
-
-
-def check_report(name: str) -> None:
-    """UsageError when no report has the name, before any capture is read."""
-    from analyzer import reports
-
-    reports.load(name)
+    where = console()
+    render.report(store, reports.load(name), where, where.height - PROMPT_LINES if where.is_terminal else None)
 
 
 def write_report(store: "Store", name: str, form: str, output: str | None) -> None:
-    """Write a report's sections in another format; several sections need a folder for output when it is a binary one."""
+    """Write a report in a format for programs, or to a file."""
     from analyzer import reports
     from analyzer.commands import output as printing
 
     chosen = reports.load(name)
-    for place, part in enumerate(chosen.sections):
-        target = output
-        if output is not None and len(chosen.sections) > 1:
-            path = Path(output)
-            target = str(path.with_name(f"{path.stem}-{place + 1}{path.suffix}"))
-        if form == "markdown" and target is None:
-            print(f"## {part.heading}\n")
-        printing.write(run_sql(store, part.sql), form, target)
-        if form == "markdown" and target is None:
-            print()
+    if form == "table":
+        if output is None:
+            print_report(store, name)
+        else:
+            printing.write_page(store, chosen, output)
+    else:
+        sections = ((part.heading, reports.plain(relation)) for part, relation in reports.answers(store, chosen))
+        printing.write_sections(sections, form, output)

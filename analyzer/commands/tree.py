@@ -3,70 +3,115 @@
 from rich.text import Text
 from rich.tree import Tree
 
-from analyzer.commands import source
-from analyzer.reports.values import duration, size
+from analyzer.commands import output, source
+from analyzer.errors import UnmuxError
+from analyzer.reports.values import duration, shortened, size
 from analyzer.store import Store
 from analyzer.text import escape_for_terminal
 
 _CONNECTIONS = """
-SELECT connection_id, client_address || ':' || client_port, server_address || ':' || server_port,
-       coalesce(protocol, transport), bytes_to_server + bytes_to_client, duration_ns, state
-FROM connections ORDER BY connection_id
+SELECT connection_id, client_address || ':' || client_port || ' → ' || server_address || ':' || server_port,
+       coalesce(protocol, transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')),
+       bytes_to_server + bytes_to_client, duration_ns, state
+FROM connections WHERE $one IS NULL OR connection_id = $one ORDER BY connection_id LIMIT $connections
 """
+# the streams, and the exchanges of streams that carry several, as HTTP/1 does: (kind, index, parent) and what there is to say
 _STREAMS = """
-SELECT s.stream_index, s.parent_index, s.protocol, s.protocol_stream_id, s.bytes_to_server + s.bytes_to_client, s.end_reason,
-       e.label, e.duration_ns, e.exchanges, s.messages_to_server + s.messages_to_client
-FROM streams s
-LEFT JOIN (
-    SELECT connection_id, stream_index, count(*) AS exchanges, sum(duration_ns)::BIGINT AS duration_ns,
-           arg_min(concat_ws(' ', operation, target, '→', status, error_type), first_packet) AS label
-    FROM exchanges GROUP BY ALL
-) e USING (connection_id, stream_index)
-WHERE s.connection_id = ? ORDER BY s.stream_index LIMIT ?
+WITH exchanged AS (
+    SELECT connection_id, stream_index, count(*) AS exchanges, min(exchange_index) AS only
+    FROM exchanges WHERE connection_id IN (SELECT unnest($shown)) GROUP BY ALL
+),
+leaves AS (
+    SELECT s.connection_id, s.stream_index, s.parent_index, NULL AS exchange_index, s.protocol, s.protocol_stream_id,
+           s.bytes_to_server + s.bytes_to_client AS payload_bytes, s.end_reason, e.operation, e.target, e.status,
+           e.error_type, e.duration_ns, s.messages_to_server, s.messages_to_client, s.started_at, s.protocol = p.protocol AS is_plain
+    FROM streams s
+    LEFT JOIN streams p ON p.connection_id = s.connection_id AND p.stream_index = s.parent_index
+    LEFT JOIN exchanged x ON x.connection_id = s.connection_id AND x.stream_index = s.stream_index AND x.exchanges = 1
+    LEFT JOIN exchanges e ON e.connection_id = s.connection_id AND e.stream_index = x.stream_index AND e.exchange_index = x.only
+    WHERE s.stream_index > 0 AND s.connection_id IN (SELECT unnest($shown))
+    UNION ALL
+    SELECT e.connection_id, e.stream_index, NULL, e.exchange_index, NULL, NULL,
+           coalesce(request_bytes, 0) + coalesce(response_bytes, 0), end_reason, operation, target, status,
+           error_type, duration_ns, 0, 0, started_at, true
+    FROM exchanges e JOIN exchanged x USING (connection_id, stream_index) WHERE x.exchanges > 1 OR stream_index = 0
+)
+SELECT * EXCLUDE (started_at), count(*) OVER (PARTITION BY connection_id) AS leaves
+FROM leaves
+QUALIFY row_number() OVER (PARTITION BY connection_id ORDER BY stream_index = 0 DESC, stream_index, exchange_index NULLS FIRST) <= $streams
+ORDER BY connection_id, stream_index, exchange_index NULLS FIRST
 """
-_COUNT = "SELECT count(*) FROM streams WHERE connection_id = ? AND stream_index > 0"
 
 
-def draw(store: Store, limit: int) -> None:
-    """Print every connection with at most ``limit`` of its streams."""
+def draw(store: Store, one: int | None, connections: int, streams: int) -> None:
+    """Print at most so many connections, or ``one`` whole, each with at most so many of its streams and exchanges.
+
+    UnmuxError when there is no connection ``one``.
+    """
     console = source.console()
-    for number, client, server, protocol, payload, lasts, state in store.sql(_CONNECTIONS).fetchall():
-        title = f"{number}  {client} → {server}  {protocol}  {size(payload)}  {duration(lasts or 0)}  {state or ''}"
-        top = Tree(Text(escape_for_terminal(title.rstrip()), style="bold"))
-        rows = store.sql(_STREAMS, [number, limit + 2]).fetchall()
-        nodes = {0: top}
-        for place, row in enumerate(rows):
-            index, parent = row[0], row[1]
-            if index == 0:
-                if row[8] is not None:
-                    top.add(Text(escape_for_terminal(_exchanges(row)), no_wrap=True, overflow="ellipsis"))
-                continue
-            if place > limit:
-                total = store.sql(_COUNT, [number]).fetchall()[0][0]
-                top.add(Text(f"… {total - limit:,} more streams", style="dim"))
-                break
-            label = Text(escape_for_terminal(_stream(row)), no_wrap=True, overflow="ellipsis")
-            nodes[index] = nodes.get(parent, top).add(label)
-        console.print(top)
+    with output.duckdb_errors():
+        rows = store.sql(_CONNECTIONS, {"one": one, "connections": connections}).fetchall()
+        total = store.sql("SELECT count(*) FROM connections").fetchall()[0][0]
+        shown = [row[0] for row in rows]
+        limit = streams if one is None else 1 << 62
+        leaves = store.sql(_STREAMS, {"shown": shown, "streams": limit}).fetchall() if shown else []
+    if one is not None and not rows:
+        raise UnmuxError(f"there is no connection {one}; `unmux report connections` lists them")
+    inside: dict[int, list[tuple[object, ...]]] = {}
+    for leaf in leaves:
+        inside.setdefault(leaf[0], []).append(leaf)
+    for number, ends, protocol, payload, lasts, state in rows:
+        title = Text(f"{number}  ", style="bold")
+        title.append(f"{ends}  {protocol}  {size(payload)}  {duration(lasts or 0)}  {state or ''}".rstrip())
+        console.print(_tree(title, inside.get(number, []), console.width), soft_wrap=True)
+    if one is None and total > len(rows):
+        console.print(
+            f"… and {total - len(rows):,} more connections: --connections {total} shows them all", style="dim", soft_wrap=True
+        )
 
 
-def _exchanges(row: tuple[object, ...]) -> str:
-    many = f"{row[8]} exchanges, first " if row[8] != 1 else ""
-    return f"{many}{row[6]}  {duration(int(str(row[7] or 0)))}"
+def _tree(title: Text, leaves: list[tuple[object, ...]], width: int) -> Tree:
+    top = Tree(title)
+    nodes: dict[object, tuple[Tree, int]] = {0: (top, 0)}
+    for leaf in leaves:
+        _, stream_index, parent_index, exchange_index, *_ = leaf
+        parent, depth = nodes.get(stream_index if parent_index is None else parent_index, (top, 0))
+        node = parent.add(_label(leaf, width - 4 * (depth + 1)))
+        if exchange_index is None:
+            nodes[stream_index] = (node, depth + 1)
+    if leaves:
+        left_out = int(str(leaves[0][-1])) - len(leaves)
+        if left_out:
+            top.add(Text(f"… and {left_out:,} more: unmux tree SOURCE {leaves[0][0]} shows them all", style="dim"))
+    return top
 
 
-def _stream(row: tuple[object, ...]) -> str:
-    index, _, protocol, name, payload, ended, label, lasts, _, messages = row
-    parts = [f":{index}", str(protocol or "not recognised")]
-    if name is not None:
-        parts.append(f"stream {name}")
-    if label is not None:
-        parts.append(str(label))
-    elif messages:
-        parts.append(f"{messages} messages")
-    parts.append(size(int(str(payload))))
+def _label(leaf: tuple[object, ...], width: int) -> Text:
+    """What a line says; the target gives way where it is narrow."""
+    (_, index, _, exchange, protocol, name, payload, ended, operation, target, status, error, lasts, sent, received, plain, _) = (
+        leaf
+    )
+    request = escape_for_terminal(" ".join(str(part) for part in (operation, target) if part is not None))
+    label = Text(no_wrap=True)
+    if exchange is None:
+        label.append(f":{index}  ", "bold")
+        if not (plain and request):
+            label.append(f"{protocol or 'not recognised'}  ", "cyan")
+        if name is not None:
+            label.append(escape_for_terminal(f"stream {name}  "))
+    after = []
+    if status is not None:
+        after.append(f"→ {status}")
+    if (sent or received) and not (plain and request):
+        after.append(f"{sent:,} messages →, {received:,} ←")
+    after.append(size(int(str(payload))))
     if lasts is not None:
-        parts.append(duration(int(str(lasts))))
-    if ended not in {None, "complete"}:
-        parts.append(f"({ended})")
-    return "  ".join(parts)
+        after.append(duration(int(str(lasts))))
+    if ended not in {None, "complete", "fin"}:
+        after.append(f"({ended}{f' {error}' if ended == 'reset' and error else ''})")
+    rest = escape_for_terminal("  ".join(after))
+    if request:
+        room = max(width - label.cell_len - len(rest) - 2, 16)
+        label.append(shortened("exchange", request, room) + "  ")
+    label.append(rest, "red" if error is not None else "")
+    return label

@@ -1,28 +1,49 @@
 """7. Answers: one .sql file per question, rendered by one renderer.
 
 A report file begins with comment lines ``-- title: …`` and ``-- about: …``; each of its queries follows a line
-``-- section: heading`` and may be followed by ``-- optional: column, column`` (left out first when the terminal is
-narrow), ``-- flexible: column`` (shortened when it is narrow) and ``-- empty: text`` (said when there is no row; without
-it an empty section is left out).
+``-- section: heading`` and may be followed by
+
+- ``-- optional: column, column``: left out first when the terminal is narrow, the last one named first;
+- ``-- flexible: column``: texts, shortened when it is narrow; every other column is shown whole or not at all;
+- ``-- untitled: column``: leading columns that need no heading of their own: the section's stands there;
+- ``-- empty: text``: said when there is no row; without it an empty section is left out.
+
+The name of a column says how its values are shown: ``*_ns`` is a duration, ``*_bytes`` a size, ``*_at`` a time,
+``*_share`` a share of 1, ``*_over_time`` a list of levels; ``connection``, ``stream``, ``packet``, ``status`` and the like
+are numbers that are not counted. A column that is NULL in every row is left out. A column ``of_rows`` is not shown: it
+says how many rows there were before the LIMIT, and that the section may be shortened to fit a low terminal. A query
+whose only column is ``line`` writes its own sentences. A query after a line ``-- table: name`` is kept as a temporary
+table for the sections that follow.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from analyzer.errors import UsageError
 
-_DIRECTIVE = re.compile(r"--\s*(title|about|section|optional|flexible|empty):\s*(.*)")
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+    from analyzer.store import Store
+
+OF_ROWS = "of_rows"
+LINE = "line"
+_DIRECTIVE = re.compile(r"--\s*(title|about|table|section|optional|flexible|untitled|empty):\s*(.*)")
 
 
 @dataclass
 class Section:
-    """One query of a report."""
+    """One query of a report; one with a ``table`` is not shown, but kept under that name for those that follow."""
 
     heading: str
+    table: str | None = None
     sql: str = ""
     optional: list[str] = field(default_factory=list)
     flexible: list[str] = field(default_factory=list)
+    untitled: list[str] = field(default_factory=list)
     empty: str | None = None
 
 
@@ -48,6 +69,20 @@ def load(name: str) -> Report:
     return parse(name, files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
 
 
+def answers(store: "Store", report: Report) -> "Iterator[tuple[Section, DuckDBPyRelation]]":
+    """Run a report: each section that is shown, with its rows to be fetched before the next."""
+    for section in report.sections:
+        if section.table is None:
+            yield section, store.sql(section.sql)
+        else:
+            store.sql(f"CREATE OR REPLACE TEMP TABLE {section.table} AS {section.sql}")  # a report's own text
+
+
+def plain(relation: "DuckDBPyRelation") -> "DuckDBPyRelation":
+    """A section's rows without what is meant for the renderer."""
+    return relation.project(f"* EXCLUDE ({OF_ROWS})") if OF_ROWS in relation.columns else relation
+
+
 def parse(name: str, text: str) -> Report:
     """Read a report file's text."""
     report = Report(name, name, "", [])
@@ -64,6 +99,8 @@ def parse(name: str, text: str) -> Report:
             report.about = value
         elif word == "section":
             report.sections.append(Section(value))
+        elif word == "table":
+            report.sections.append(Section("", value))
         elif word == "empty":
             report.sections[-1].empty = value
         else:

@@ -1,50 +1,78 @@
 -- title: Overview
 -- about: what is in the capture, what was multiplexed, what was slow, what failed, what was not understood
 
--- section: Captures
+-- section: Capture
+-- untitled: name
 -- flexible: name
--- optional: not_decoded, format
+-- optional: other_packets, format
+WITH files AS (SELECT count(*) AS files FROM captures),
+shown AS (
+    SELECT
+        capture_index, regexp_replace(name, '^.*/', '') AS name, format || coalesce(' in ' || compression, '') AS format,
+        packets, captured_bytes, first_packet_at, last_packet_at, not_decoded_packets
+    FROM captures, files WHERE files <= 5
+    UNION ALL
+    SELECT
+        0, format('{:,} captures', files), NULL, sum(packets)::BIGINT, sum(captured_bytes)::BIGINT, min(first_packet_at),
+        max(last_packet_at), sum(not_decoded_packets)::BIGINT
+    FROM captures, files WHERE files > 5 GROUP BY files
+)
 SELECT
-    regexp_replace(name, '^.*/', '') AS name,
-    format || coalesce(' in ' || compression, '') AS format,
-    packets,
-    captured_bytes,
-    first_packet_at::TIMESTAMP AS starts,
-    epoch_ns(last_packet_at) - epoch_ns(first_packet_at) AS lasts_ns,
-    not_decoded_packets AS not_decoded
-FROM captures ORDER BY capture_index LIMIT 20;
+    name, format, packets, captured_bytes, first_packet_at AS "starts_UTC",
+    epoch_ns(last_packet_at) - epoch_ns(first_packet_at) AS lasts_ns, nullif(not_decoded_packets, 0) AS other_packets
+FROM shown ORDER BY capture_index;
 
 -- section: Protocols
 -- empty: No TCP connection and no UDP flow.
--- optional: payload_bytes, messages
-WITH inside AS (
-    SELECT protocol, count(DISTINCT connection_id) AS connections, count(*) FILTER (depth > 0) AS streams, sum(bytes_to_server + bytes_to_client)::BIGINT AS payload_bytes
-    FROM streams WHERE protocol IS NOT NULL GROUP BY ALL
+-- untitled: protocol
+-- optional: messages, payload_bytes
+WITH RECURSIVE holders AS (
+    -- streams with streams in them; most have none, and need no path of their own
+    SELECT DISTINCT connection_id, parent_index AS stream_index FROM streams WHERE parent_index > 0
 ),
-unknown AS (
-    SELECT transport || ', not recognised' AS protocol, count(*) AS connections, 0 AS streams, sum(bytes_to_server + bytes_to_client)::BIGINT AS payload_bytes
-    FROM connections WHERE protocol IS NULL AND bytes_to_server + bytes_to_client > 0 GROUP BY ALL
+paths AS (
+    SELECT
+        connection_id, 0::BIGINT AS stream_index, protocol,
+        coalesce(protocol, transport || CASE WHEN bytes_to_server + bytes_to_client > 0 THEN ', not recognised' ELSE ', no data' END) AS path
+    FROM connections
+    UNION ALL
+    SELECT s.connection_id, s.stream_index, s.protocol, p.path || if(s.protocol IS DISTINCT FROM p.protocol, ' > ' || coalesce(s.protocol, 'not recognised'), '')
+    FROM streams s SEMI JOIN holders USING (connection_id, stream_index)
+    JOIN paths p ON p.connection_id = s.connection_id AND p.stream_index = s.parent_index
 ),
-silent AS (
-    SELECT transport || ', no data' AS protocol, count(*) AS connections, 0 AS streams, 0::BIGINT AS payload_bytes
-    FROM connections WHERE bytes_to_server + bytes_to_client = 0 GROUP BY ALL
+counted AS (
+    SELECT connection_id, 0 AS parent_index, protocol, 0 AS streams, bytes_to_server + bytes_to_client AS payload_bytes, 0 AS exchanges, 0 AS messages, true AS is_outermost
+    FROM connections
+    UNION ALL
+    SELECT connection_id, parent_index, protocol, count(*), sum(bytes_to_server + bytes_to_client), 0, 0, false FROM streams WHERE depth > 0 GROUP BY ALL
+    UNION ALL
+    SELECT connection_id, coalesce(parent_index, 0), s.protocol, 0, 0, count(*), 0, parent_index IS NULL
+    FROM exchanges LEFT JOIN streams s USING (connection_id, stream_index) GROUP BY ALL
+    UNION ALL
+    SELECT connection_id, coalesce(parent_index, 0), s.protocol, 0, 0, 0, count(*), parent_index IS NULL
+    FROM messages LEFT JOIN streams s USING (connection_id, stream_index) GROUP BY ALL
 ),
-exchanged AS (
-    SELECT s.protocol, count(*) AS exchanges FROM exchanges e JOIN streams s USING (connection_id, stream_index) GROUP BY ALL
-),
-said AS (
-    SELECT s.protocol, count(*) AS messages FROM messages m JOIN streams s USING (connection_id, stream_index) GROUP BY ALL
+placed AS (
+    SELECT
+        p.path || if(is_outermost OR c.protocol IS NOT DISTINCT FROM p.protocol, '', ' > ' || coalesce(c.protocol, 'not recognised')) AS path,
+        connection_id, sum(streams) AS streams, sum(exchanges) AS exchanges, sum(messages) AS messages,
+        -- the bytes of an HTTP/2 stream are in those of its connection
+        sum(payload_bytes) FILTER (is_outermost OR c.protocol IS DISTINCT FROM p.protocol) AS payload_bytes
+    FROM counted c JOIN paths p USING (connection_id) WHERE p.stream_index = c.parent_index
+    GROUP BY ALL
 )
-SELECT protocol, connections, streams, coalesce(exchanges, 0) AS exchanges, coalesce(messages, 0) AS messages, payload_bytes
-FROM (FROM inside UNION ALL FROM unknown UNION ALL FROM silent) LEFT JOIN exchanged USING (protocol) LEFT JOIN said USING (protocol)
-ORDER BY payload_bytes DESC, protocol LIMIT 15;
+SELECT
+    path AS protocol, count(*) AS connections, nullif(sum(streams), 0)::BIGINT AS streams, nullif(sum(exchanges), 0)::BIGINT AS exchanges,
+    nullif(sum(messages), 0)::BIGINT AS messages, nullif(sum(payload_bytes), 0)::BIGINT AS payload_bytes, count(*) OVER () AS of_rows
+FROM placed GROUP BY path ORDER BY payload_bytes DESC NULLS LAST, path LIMIT 10;
+
+-- table: per_connection
+SELECT * FROM (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL)
+FULL JOIN (SELECT connection_id, count(*) AS messages FROM messages GROUP BY ALL) USING (connection_id)
+FULL JOIN (SELECT connection_id, max(open_streams) AS at_a_time FROM streams_open GROUP BY ALL) USING (connection_id);
 
 -- section: Multiplexing
-WITH per_connection AS (
-    SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL
-),
-peak AS (SELECT connection_id, max(open_streams) AS at_a_time FROM streams_open GROUP BY ALL),
-totals AS (
+WITH totals AS (
     SELECT
         count(*) AS connections,
         sum(exchanges)::BIGINT AS exchanges,
@@ -52,69 +80,106 @@ totals AS (
         max(exchanges) AS most,
         max(at_a_time) AS at_a_time,
         count(*) FILTER (exchanges > 1) AS reused,
-        median(handshake_rtt_ns)::BIGINT AS handshake_ns,
+        median(handshake_rtt_ns) AS handshake_ns,
         count(handshake_rtt_ns) AS handshakes
-    FROM per_connection JOIN connections USING (connection_id) LEFT JOIN peak USING (connection_id)
+    FROM per_connection JOIN connections USING (connection_id) WHERE exchanges > 0
 )
 SELECT unnest([
-    format('{:,} exchanges over {:,} connections: {:.3g} on average, {:,} at the most; {:,} connections carried more than one', exchanges, connections, average, most, reused),
-    format('up to {:,} open at a time on one connection', at_a_time),
-    CASE WHEN handshakes > 0 THEN format('{:,} TCP handshakes seen, median {:.3g} ms; reuse saved {:,} of them', handshakes, handshake_ns / 1e6, exchanges - connections) END
+    format('{:,} exchange{} over {:,} connection{}', exchanges, if(exchanges = 1, '', 's'), connections, if(connections = 1, '', 's'))
+    || CASE WHEN connections > 1 THEN format(': {:.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
+    CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time on a connection' END
+    || CASE WHEN exchanges > connections AND handshakes > 0 THEN
+        format('; reuse saved {:,} TCP handshake{} of {}', exchanges - connections, if(exchanges - connections = 1, '', 's'),
+            CASE WHEN handshake_ns < 1e6 THEN format('{:.3g} µs', handshake_ns / 1e3) ELSE format('{:.4g} ms', handshake_ns / 1e6) END)
+    ELSE '' END
 ]) AS line
 FROM totals WHERE connections > 0;
 
 -- section: Connections that carried most
--- optional: evidence, handshake_ns, payload_bytes, duration_ns
--- flexible: client, server
+-- untitled: connection, ends, protocol
+-- optional: streams, messages, payload_bytes, lasts_ns, handshake_ns
+-- flexible: ends
+WITH most AS (
+    SELECT * FROM connections LEFT JOIN per_connection USING (connection_id) WHERE protocol IS NOT NULL
+    ORDER BY greatest(coalesce(exchanges, 0), streams) DESC, bytes_to_server + bytes_to_client DESC, connection_id LIMIT 8
+),
+inside AS (
+    SELECT connection_id, string_agg(DISTINCT s.protocol, ' > ') AS protocols
+    FROM streams s JOIN most m USING (connection_id) WHERE s.protocol <> m.protocol GROUP BY ALL
+)
 SELECT
-    c.connection_id AS connection,
-    c.client_address || ':' || c.client_port AS client,
-    c.server_address || ':' || c.server_port AS server,
-    c.protocol,
-    coalesce(x.exchanges, 0) AS exchanges,
-    c.streams,
-    p.at_a_time,
-    c.duration_ns,
-    c.bytes_to_server + c.bytes_to_client AS payload_bytes,
-    c.handshake_rtt_ns AS handshake_ns
-FROM connections c
-LEFT JOIN (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL) x USING (connection_id)
-LEFT JOIN (SELECT connection_id, max(open_streams) AS at_a_time FROM streams_open GROUP BY ALL) p USING (connection_id)
-WHERE c.protocol IS NOT NULL
-ORDER BY greatest(coalesce(exchanges, 0), c.streams) DESC, payload_bytes DESC, connection LIMIT 8;
+    connection_id AS connection,
+    client_address || ' → ' || server_address || ':' || server_port AS ends,
+    protocol || coalesce(' > ' || protocols, '') AS protocol,
+    exchanges, at_a_time, nullif(streams, 0) AS streams, messages, bytes_to_server + bytes_to_client AS payload_bytes,
+    duration_ns AS lasts_ns, handshake_rtt_ns AS handshake_ns,
+    (SELECT count(*) FROM connections WHERE protocol IS NOT NULL) AS of_rows
+FROM most LEFT JOIN inside USING (connection_id)
+ORDER BY greatest(coalesce(exchanges, 0), streams) DESC, payload_bytes DESC, connection;
 
 -- section: Slowest exchanges
--- optional: stalled_ns, first_byte_ns, stream
--- flexible: target
+-- untitled: stream, exchange
+-- optional: stalled_ns, first_byte_ns
+-- flexible: exchange
 SELECT
-    connection_id AS connection, stream_index AS stream, operation, target, status,
-    duration_ns, time_to_first_byte_ns AS first_byte_ns, nullif(stalled_ns, 0) AS stalled_ns
+    connection_id || ':' || stream_index AS stream, concat_ws(' ', operation, target) AS exchange, status, duration_ns,
+    time_to_first_byte_ns AS first_byte_ns, nullif(stalled_ns, 0) AS stalled_ns,
+    (SELECT count(*) FROM exchanges WHERE duration_ns IS NOT NULL) AS of_rows
 FROM exchanges WHERE duration_ns IS NOT NULL
 ORDER BY duration_ns DESC, connection_id, stream_index LIMIT 8;
 
--- section: Errors and exchanges that did not end well
+-- section: Errors and exchanges without an end
+-- untitled: problem, example
 -- flexible: example
+WITH faults AS (
+    SELECT
+        CASE WHEN end_reason = 'reset' THEN concat_ws(', ', 'reset', error_type)
+            ELSE coalesce(error_type, CASE end_reason WHEN 'cut' THEN 'cut short' ELSE end_reason END) END AS problem,
+        connection_id || ':' || stream_index AS stream, nullif(concat_ws(' ', operation, target), '') AS exchange,
+        coalesce(started_at, 'epoch'::TIMESTAMP_NS) AS started_at
+    FROM exchanges WHERE error_type IS NOT NULL OR end_reason <> 'complete'
+)
 SELECT
-    coalesce(error_type, end_reason) AS problem, end_reason, count(*) AS exchanges,
-    arg_min(coalesce(operation || ' ', '') || target, first_packet) AS example,
-    arg_min(connection_id, first_packet) AS connection
-FROM exchanges WHERE error_type IS NOT NULL OR end_reason <> 'complete'
-GROUP BY ALL ORDER BY exchanges DESC, problem LIMIT 8;
+    problem, first(exchange ORDER BY exchange IS NULL, started_at, stream) AS example, count(*) AS exchanges,
+    first(stream ORDER BY exchange IS NULL, started_at, stream) AS such_as,
+    (SELECT count(DISTINCT problem) FROM faults) AS of_rows
+FROM faults GROUP BY ALL ORDER BY exchanges DESC, problem LIMIT 8;
 
 -- section: Stalls: bytes that were there and had to wait
+-- untitled: reason
+-- optional: longest_ns, waiting_bytes
+WITH waited AS (SELECT connection_id, stall_index, count(*) AS streams FROM stalled_streams GROUP BY ALL)
 SELECT
-    s.kind, count(*) AS stalls, sum(duration_ns)::BIGINT AS total_ns, max(duration_ns) AS longest_ns,
-    sum(waiting_bytes)::BIGINT AS waiting_bytes, sum(coalesce(w.streams, 0))::BIGINT AS streams_delayed,
-    count(DISTINCT s.connection_id) AS connections
-FROM stalls s
-LEFT JOIN (SELECT connection_id, stall_index, count(*) AS streams FROM stalled_streams GROUP BY ALL) w USING (connection_id, stall_index)
+    CASE kind WHEN 'tcp_hole' THEN 'for a lost or late packet' WHEN 'connection_window' THEN 'for the window of the connection'
+        WHEN 'stream_window' THEN 'for the window of the stream' ELSE kind END AS reason,
+    count(*) AS stalls, count(DISTINCT connection_id) AS connections, sum(streams)::BIGINT AS streams_delayed,
+    sum(duration_ns)::BIGINT AS total_ns, max(duration_ns) AS longest_ns, sum(waiting_bytes)::BIGINT AS waiting_bytes
+FROM stalls LEFT JOIN waited USING (connection_id, stall_index)
 GROUP BY ALL ORDER BY total_ns DESC;
 
 -- section: Not understood, missing or broken
--- flexible: found
--- optional: missing_bytes
+-- untitled: what, reason
+-- flexible: reason
+-- optional: times, missing_bytes
+WITH faults AS (
+    SELECT
+        CASE kind WHEN 'not_understood' THEN concat_ws(' ', c.transport, 'port', c.server_port) ELSE replace(kind, '_', ' ') END AS what,
+        CASE WHEN kind <> 'not_understood' THEN concat_ws(', ', 'required ' || required, 'found ' || found)
+            WHEN regexp_matches(found, 'to (server|client) 1[4-7] 03 0[0-4]') THEN 'looks like TLS: encrypted'
+            ELSE 'first bytes ' || found END AS reason,
+        count(*) AS faults, count(DISTINCT connection_id) AS connections, sum(missing_bytes) AS missing_bytes, sum(occurrences) AS times
+    FROM anomalies a LEFT JOIN connections c USING (connection_id) WHERE kind <> 'not_decoded' GROUP BY ALL
+)
 SELECT
-    kind, sum(occurrences)::BIGINT AS times, count(DISTINCT connection_id) AS connections,
-    sum(missing_bytes)::BIGINT AS missing_bytes, arg_max(coalesce(found, required), occurrences) AS found
-FROM anomalies GROUP BY kind, CASE WHEN kind = 'not_decoded' THEN found END
-ORDER BY kind = 'not_decoded', times DESC, kind LIMIT 12;
+    what, first(reason ORDER BY faults DESC, reason) AS reason, nullif(sum(connections), 0)::BIGINT AS connections,
+    sum(missing_bytes)::BIGINT AS missing_bytes, nullif(sum(times), sum(connections))::BIGINT AS times,
+    (SELECT count(DISTINCT what) FROM faults) AS of_rows
+FROM faults GROUP BY ALL ORDER BY sum(times) DESC, what LIMIT 8;
+
+-- section: Packets of other protocols
+WITH others AS (
+    SELECT found, sum(occurrences)::BIGINT AS packets FROM anomalies WHERE kind = 'not_decoded' GROUP BY ALL
+)
+SELECT string_agg(format('{} {:,}', found, packets), ', ' ORDER BY packets DESC, found)
+    || coalesce((SELECT format(', and {:,} of other kinds', sum(packets)::BIGINT) FROM (FROM others ORDER BY packets DESC, found OFFSET 8) HAVING count(*) > 0), '') AS line
+FROM (FROM others ORDER BY packets DESC, found LIMIT 8) HAVING count(*) > 0;

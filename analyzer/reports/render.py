@@ -1,92 +1,141 @@
 """The renderer: any query result as a table that fits the terminal, and a report as its sections."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
-from analyzer.reports import Report, Section, values
-from analyzer.store import Store
+from analyzer.reports import LINE, OF_ROWS, Report, Section, answers, layout, values
 
-NARROWEST = 16  # a flexible column is not shortened below this
-BETWEEN = 2  # blanks between columns, one of them the divider
-_STYLES = {"error_type": "red", "end_reason": "yellow", "kind": "yellow"}
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+    from analyzer.store import Store
+
+FEWEST_ROWS = 3  # a section keeps them however low the terminal is
 
 
-def table(
-    columns: Sequence[str],
+def columns_of(
+    names: Sequence[str],
     rows: Sequence[Sequence[object]],
-    width: int,
     optional: Sequence[str] = (),
     flexible: Sequence[str] = (),
-) -> Table:
-    """Rows as a table at most ``width`` cells wide: flexible columns are shortened, then optional ones left out."""
-    shown = list(columns)
-    cells = {name: [values.text(name, row[place]) for row in rows] for place, name in enumerate(columns)}
-    widths = {name: max([cell_len(values.heading(name))] + [cell_len(cell) for cell in cells[name]]) for name in columns}
-
-    def least() -> int:
-        return sum(min(widths[name], NARROWEST) if name in flexible else widths[name] for name in shown) + BETWEEN * len(shown)
-
-    for name in reversed(list(optional)):
-        if least() <= width:
-            break
-        if name in shown:
-            shown.remove(name)
-    _share_out(shown, widths, flexible, width)
-    result = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, BETWEEN - 1, 0, 0), header_style="bold")
-    for name in shown:
-        place = list(columns).index(name)
-        sample = next((row[place] for row in rows if row[place] is not None), None)
-        result.add_column(
-            values.heading(name),
-            justify="right" if values.is_right_aligned(name, sample) else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            max_width=widths[name],
-            style=_STYLES.get(name, ""),
+) -> list[layout.Column]:
+    """A report's columns as people read them; those without a value in any row are left out."""
+    found = []
+    for place, name in enumerate(names):
+        cells = [row[place] for row in rows]
+        if name == OF_ROWS or all(cell is None for cell in cells):
+            continue
+        right = values.is_right_aligned(name, cells)
+        found.append(
+            layout.Column(
+                name, values.heading(name), values.texts(name, cells), right, name in flexible and not right, name in optional
+            )
         )
-    for place in range(len(rows)):
-        result.add_row(*(Text(cells[name][place]) for name in shown))
-    return result
+    return found
 
 
-def _share_out(shown: list[str], widths: dict[str, int], flexible: Sequence[str], width: int) -> None:
-    """Shorten the widest flexible column, again and again, until the table fits."""
-    while sum(widths[name] for name in shown) + BETWEEN * len(shown) > width:
-        wide = [name for name in shown if name in flexible and widths[name] > NARROWEST]
-        if not wide:
-            break
-        widest = max(wide, key=lambda name: widths[name])
-        widths[widest] -= 1
+def exact_columns(names: Sequence[str], rows: Sequence[Sequence[object]], types: Sequence[object]) -> list[layout.Column]:
+    """The columns of a user's query: its names and its values as they are. Only texts may be shortened."""
+    found = []
+    for place, (name, kind) in enumerate(zip(names, types, strict=True)):
+        cells = [values.exact(row[place]) for row in rows]
+        is_text = str(kind) == "VARCHAR" or (str(kind).endswith((")", "]")) and not values.is_numeric(kind))
+        found.append(layout.Column(name, values.exact(name), cells, values.is_numeric(kind), is_text))
+    return found
 
 
-def section(store: Store, part: Section, width: int) -> RenderableType | None:
-    """One section of a report; None when it is empty and has nothing to say of that."""
-    relation = store.sql(part.sql)
+def lines(columns: Sequence[layout.Column], count: int, width: int) -> list[Text]:
+    """A table of ``count`` rows at most ``width`` cells wide, or lists where it cannot be so narrow."""
+    shown = layout.fit(columns, width)
+    if shown is None:
+        return layout.listed(columns, range(count))
+    return [*layout.header(shown, Text()), *layout.body(shown, range(count))]
+
+
+def print_lines(console: Console, printed: Sequence[Text]) -> None:
+    """Print lines as they are, however narrow the terminal."""
+    for line in printed:
+        console.print(line, soft_wrap=True)
+
+
+@dataclass
+class _Block:
+    """A section as it is printed: what leads, and its rows, of which some may be left out."""
+
+    section: Section
+    columns: list[layout.Column] = field(default_factory=list)
+    written: list[Text] = field(default_factory=list)  # lines that a query wrote itself
+    rows: int = 0
+    of_rows: int = 0
+
+    def lines(self, width: int, rows: int) -> list[Text]:
+        """Its lines with so many of its rows."""
+        title = Text().append(self.section.heading, "bold cyan")
+        if self.written:
+            return [title, *self.written]
+        if self.of_rows > rows:
+            title.append(f"  {rows:,} of {self.of_rows:,}", style="dim")
+        shown = layout.fit(self.columns, width)
+        if shown is None:
+            return [title, *layout.listed(self.columns, range(rows))]
+        return [*layout.header(shown, title, self.section.untitled), *layout.body(shown, range(rows))]
+
+
+def _block(part: Section, relation: "DuckDBPyRelation", width: int) -> _Block | None:
+    """A section with its rows; None when it has none and nothing to say of that."""
     rows = relation.fetchall()
+    names = relation.columns
+    if names == [LINE]:
+        rows = [row for row in rows if row[0] is not None]
     if not rows:
-        return None if part.empty is None else Group(Text(part.heading, style="bold cyan"), Text(part.empty, style="dim"), Text())
-    columns = relation.columns
-    body: RenderableType
-    if columns == ["line"]:  # a sentence or drawing made by the query itself
-        body = Group(*(Text(values.text("line", row[0])) for row in rows))
-    else:
-        body = table(columns, rows, width, part.optional, part.flexible)
-    return Group(Text(part.heading, style="bold cyan"), Padding(body, 0), Text())
+        return None if part.empty is None else _Block(part, written=[Text(part.empty, style="dim")])
+    if names == [LINE]:
+        written = [line for row in rows for line in _wrapped(values.text(LINE, row[0]), width)]
+        return _Block(part, written=written, rows=len(written))
+    of_rows = rows[0][names.index(OF_ROWS)] if OF_ROWS in names else 0
+    return _Block(part, columns_of(names, rows, part.optional, part.flexible), [], len(rows), of_rows)
 
 
-def report(store: Store, chosen: Report, console: Console) -> None:
-    """Print a report."""
-    shown = False
-    for part in chosen.sections:
-        body = section(store, part, console.width)
-        if body is not None:
-            console.print(body)
-            shown = True
-    if not shown:
-        console.print(f"{chosen.title}: nothing of it in this capture.", highlight=False)
+def _wrapped(line: str, width: int) -> list[Text]:
+    """A sentence in lines that end between words."""
+    found = [""]
+    for word in line.split(" "):
+        if found[-1] and len(found[-1]) + 1 + len(word) > width:
+            found.append("  " + word)
+        else:
+            found[-1] += (" " if found[-1] else "") + word
+    return [Text(part) for part in found]
+
+
+def report(store: "Store", chosen: Report, console: Console, height: int | None = None) -> None:
+    """Print a report. Of sections that rank their rows so few are shown that it has ``height`` lines, where that can be."""
+    width = console.width
+    found = [_block(part, relation, width) for part, relation in answers(store, chosen)]
+    blocks = [block for block in found if block is not None]
+    if not blocks:
+        console.print(f"{chosen.title}: nothing of it in this capture.")
+        return
+    texts = _arranged(blocks, width, height)
+    is_low = height is not None and sum(map(len, texts)) + len(texts) - 1 > height
+    for place, text in enumerate(texts):
+        if place and not is_low:
+            console.print()
+        print_lines(console, text)
+
+
+def _arranged(blocks: Sequence[_Block], width: int, height: int | None) -> list[list[Text]]:
+    """The lines of the sections; rows are taken from the longest until they fit the height."""
+    rows = [block.rows for block in blocks]
+    texts = [block.lines(width, count) for block, count in zip(blocks, rows, strict=True)]
+    excess = 0 if height is None else sum(map(len, texts)) + len(texts) - 1 - height
+    while excess > 0:
+        longest = max(range(len(blocks)), key=lambda place: (blocks[place].of_rows > 0, rows[place]))
+        if rows[longest] <= FEWEST_ROWS or not blocks[longest].of_rows:
+            break
+        rows[longest] -= 1
+        excess -= 1
+    return [block.lines(width, count) for block, count in zip(blocks, rows, strict=True)]

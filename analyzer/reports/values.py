@@ -1,39 +1,36 @@
 """How one value is shown to a person: the column's name says what it is."""
 
 import datetime
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
 
 from analyzer.text import escape_for_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-_IDENTIFIERS = {
-    "connection",
-    "stream",
-    "packet",
-    "port",
-    "status",
-    "index",
-    "first_packet",
-    "last_packet",
-    "close_code",
-    "status_code",
+NOTHING = "-"  # a value that is not known, or that the row has not
+_IDENTIFIERS = {"connection", "stream", "packet", "port", "status", "index", "message", "close_code", "status_code"}
+_IDENTIFIER_ENDINGS = ("_id", "_index", "_port", "_packet")
+_NUMBERS = {
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
+    *("FLOAT", "DOUBLE"),
 }
+_CUT_IN_THE_MIDDLE = {"name", "client", "server", "target", "exchange", "example", "ends"}
 
 
 def duration(nanoseconds: int) -> str:
-    """A duration with the unit that gives it up to three figures before the point."""
-    value = float(nanoseconds)
-    if abs(value) >= 3_600e9:
-        return f"{value / 3_600e9:.1f} h"
-    if abs(value) >= 60e9:
-        return f"{value / 60e9:.1f} min"
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}" if abs(value) < 100 * size else f"{value / size:.0f} {unit}"
-    return f"{nanoseconds:d} ns"
+    """A duration in three figures, with the unit that leaves at least one of them before the point."""
+    value = abs(nanoseconds)
+    sign = "-" if nanoseconds < 0 else ""
+    for unit, size in (("d", 86_400e9), ("h", 3_600e9), ("min", 60e9), ("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        # two days are 48 h and two hours 120 min still: a few of a larger unit say less
+        if value >= size * (2 if size >= 60e9 else 0.9995):
+            return f"{sign}{_three_figures(value / size)} {unit}"
+    return f"{sign}{value} ns" if value else "0 s"
 
 
 def size(count: int) -> str:
-    """Bytes, in powers of 1000."""
+    """Bytes in three figures, in powers of 1000."""
     if abs(count) < 1000:
         return f"{count} B"
     value, unit = count / 1e3, "kB"
@@ -41,28 +38,47 @@ def size(count: int) -> str:
         if abs(value) < 999.5:
             break
         value, unit = value / 1e3, larger
-    return f"{value:.3g} {unit}" if abs(value) < 100 else f"{value:.0f} {unit}"
+    return f"{_three_figures(value)} {unit}"
 
 
-def sparkline(values: list[float]) -> str:
+def _three_figures(value: float) -> str:
+    magnitude = abs(value)
+    return f"{value:.2f}" if magnitude < 9.995 else f"{value:.1f}" if magnitude < 99.95 else f"{value:,.0f}"
+
+
+def sparkline(levels: Sequence[float]) -> str:
     """Numbers as a row of blocks; zero is a dot on the base line."""
-    top = max(values, default=0)
+    top = max(levels, default=0)
     if top <= 0:
-        return "·" * len(values)
-    return "".join("·" if value <= 0 else BLOCKS[min(7, int(value / top * 7.999))] for value in values)
+        return "·" * len(levels)
+    return "".join("·" if level <= 0 else BLOCKS[min(7, int(level / top * 7.999))] for level in levels)
 
 
-def bar(share: float, width: int = 12) -> str:
+def bar(share: float, width: int = 10) -> str:
     """A share between 0 and 1 as a bar and a percentage."""
     share = min(max(share, 0.0), 1.0)
     filled = round(share * width)
     return "█" * filled + "░" * (width - filled) + f" {share:4.0%}"
 
 
+def texts(column: str, cells: Sequence[object]) -> list[str]:
+    """The values of a column as texts that are safe to print."""
+    if column.endswith("_at"):
+        days = {cell.date() for cell in cells if isinstance(cell, datetime.datetime)}
+        if len(days) == 1:  # a day that does not change need not be repeated
+            return [cell.strftime("%H:%M:%S.%f") if isinstance(cell, datetime.datetime) else NOTHING for cell in cells]
+    return [text(column, cell) for cell in cells]
+
+
+def is_numeric(kind: object) -> bool:
+    """Whether a DuckDB type is of numbers."""
+    return str(kind).startswith("DECIMAL") or str(kind) in _NUMBERS
+
+
 def text(column: str, value: object) -> str:
     """A value of a column as text that is safe to print."""
     if value is None:
-        return "-"
+        return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -74,14 +90,34 @@ def text(column: str, value: object) -> str:
             return duration(value)
         if column.endswith("_bytes"):
             return size(value)
-        if column in _IDENTIFIERS or column.endswith(("_id", "_index", "_port")):
+        if column in _IDENTIFIERS or column.endswith(_IDENTIFIER_ENDINGS):
             return str(value)
         return f"{value:,}"
     if isinstance(value, float):
-        return bar(value) if column.endswith("_share") else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+        return bar(value) if column.endswith("_share") else f"{value:,.1f}" if abs(value) < 999.95 else f"{value:,.0f}"
     if isinstance(value, datetime.datetime):
-        return value.strftime("%H:%M:%S.%f") if column.endswith("_at") else value.isoformat(sep=" ")
+        return value.isoformat(sep=" ", timespec="milliseconds" if column.endswith("_at") else "seconds")
     return escape_for_terminal(str(value))
+
+
+def exact(value: object) -> str:
+    """A value as it is, in SQL's words, safe to print."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return escape_for_terminal(str(value))
+
+
+def shortened(column: str, shown: str, width: int) -> str:
+    """A text in at most ``width`` cells; where both ends matter, such as host and path, the middle goes."""
+    if cell_len(shown) <= width:
+        return shown
+    if column not in _CUT_IN_THE_MIDDLE:
+        return set_cell_size(shown, width - 1).rstrip(" ") + "…"
+    head = (width - 1) // 3
+    end = set_cell_size(shown[::-1], width - 1 - head).rstrip(" ")[::-1]
+    return set_cell_size(shown, head).rstrip(" ") + "…" + end
 
 
 def heading(column: str) -> str:
@@ -93,6 +129,9 @@ def heading(column: str) -> str:
     return column.replace("_", " ")
 
 
-def is_right_aligned(column: str, value: object) -> bool:
-    """Whether a column is of numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not column.endswith("_share")
+def is_right_aligned(column: str, cells: Sequence[object]) -> bool:
+    """Whether a column is of numbers, or of the status codes that protocols write as text."""
+    if column.endswith(("_share", "_over_time")):
+        return False
+    sample = next((cell for cell in cells if cell is not None), None)
+    return column == "status" or (isinstance(sample, int | float) and not isinstance(sample, bool))

@@ -1,0 +1,110 @@
+"""Tables that fit: every heading, number and time whole, or the column not there; texts shortened.
+
+Narrowing goes in steps until the table fits: columns that are optional are left out, the last one first; texts are
+shortened, the widest first; and where even that does not do, each row becomes a list of its values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from analyzer.reports import values
+
+BETWEEN = "  "
+COMFORTABLE = 32  # optional columns go before a text is shortened to less
+NARROWEST = 8  # of a shortened text
+_STYLES = {"error_type": "red", "problem": "red", "end_reason": "yellow", "ended": "yellow", "kind": "yellow"}
+
+
+@dataclass
+class Column:
+    """A column of a table: its cells as they are printed."""
+
+    name: str
+    heading: str
+    cells: list[str]
+    is_right_aligned: bool = False
+    is_flexible: bool = False
+    is_optional: bool = False
+    width: int = 0  # of the widest cell and the heading; less when texts are shortened
+
+    def __post_init__(self) -> None:
+        self.width = max(map(cell_len, [self.heading, *self.cells]))
+
+    def least(self, narrowest: int) -> int:
+        """The width below which it is not shortened."""
+        return min(self.width, max(narrowest, cell_len(self.heading))) if self.is_flexible else self.width
+
+    def padded(self, shown: str, *, is_last: bool) -> str:
+        """A cell in the column's width; nothing follows the last one."""
+        shown = values.shortened(self.name, shown, self.width)
+        blanks = " " * (self.width - cell_len(shown))
+        if self.is_right_aligned:
+            return blanks + shown
+        return shown if is_last else shown + blanks
+
+
+def fit(columns: Sequence[Column], width: int) -> list[Column] | None:
+    """The columns that are shown, in their widths; None when no table of them is so narrow."""
+    shown = [replace(column) for column in columns]
+    for column in reversed([column for column in shown if column.is_optional]):
+        if _total([each.least(COMFORTABLE) for each in shown]) <= width:
+            break
+        shown.remove(column)
+    excess = _total([column.width for column in shown]) - width
+    if excess <= 0:
+        return shown
+    least = COMFORTABLE if _total([column.least(COMFORTABLE) for column in shown]) <= width else NARROWEST
+    while excess > 0:
+        wide = [column for column in shown if column.width > column.least(least)]
+        if not wide:
+            return None
+        max(wide, key=lambda column: column.width).width -= 1
+        excess -= 1
+    return shown
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(BETWEEN) * max(len(widths) - 1, 0)
+
+
+def header(shown: Sequence[Column], title: Text, untitled: Sequence[str] = ()) -> list[Text]:
+    """The line of headings. The title stands in it where the leading columns are ``untitled`` and leave it room, else above."""
+    texts = ["" if column.name in untitled else column.heading for column in shown]
+    line = BETWEEN.join(column.padded(text, is_last=False) for column, text in zip(shown, texts, strict=True)).rstrip()
+    room = len(line) - len(line.lstrip())
+    if title and (cell_len(title.plain) + len(BETWEEN) <= room or not line):
+        return [Text().append_text(title).append(line[cell_len(title.plain) :], "bold")]
+    return [*([title] if title else []), *([Text(line, style="bold")] if line else [])]
+
+
+def body(shown: Sequence[Column], places: Sequence[int]) -> list[Text]:
+    """The rows at these places as lines."""
+    lines = []
+    last = len(shown) - 1
+    for place in places:
+        line = Text()
+        for position, column in enumerate(shown):
+            cell = column.cells[place]
+            style = "dim" if cell in {values.NOTHING, "NULL"} else _STYLES.get(column.name, "")
+            line.append(column.padded(cell, is_last=position == last), style)
+            if position < last:
+                line.append(BETWEEN)
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def listed(columns: Sequence[Column], places: Sequence[int]) -> list[Text]:
+    """The rows at these places as lists of name and value, every value whole, for tables that are wider than the terminal."""
+    names = max(cell_len(column.heading) for column in columns)
+    lines: list[Text] = []
+    for place in places:
+        if lines:
+            lines.append(Text())
+        for column in columns:
+            line = Text().append(column.heading + " " * (names - cell_len(column.heading)) + BETWEEN, "bold")
+            lines.append(line.append(column.cells[place]))
+    return lines
