@@ -28,15 +28,46 @@ class FieldLine:
         self.provenance = provenance
         self.number: i64 = UNNUMBERED
 
+    def size(self) -> i64:
+        """Bytes of name and value."""
+        name, value = self.name, self.value
+        return (0 if name is None else len(name)) + (0 if value is None else len(value))
 
-def unnumbered(sections: list[list[FieldLine]], first: i64, end: i64) -> list[FieldLine]:
-    """The lines whose number is not in ``first`` to ``end``, in order; a line that stands there twice comes twice."""
-    found: list[FieldLine] = []
-    for lines in sections:
-        for line in lines:
-            if line.number < first or line.number >= end:
-                found.append(line)
-    return found
+
+class LineNumbers:
+    """Numbers field lines: equal lines alike, as long as no more are known than the caller wants to keep.
+
+    Numbers of one instance begin at ``first`` and lie below ``end``, so that the number that another left in a line is
+    told by one comparison.
+    """
+
+    def __init__(self, first: i64, end: i64) -> None:
+        self.first = first
+        self.next = first
+        self.end = end
+        self.new: list[FieldLine] = []  # the first of each kind, in order of their numbers; the caller takes them away
+        self.known: dict[tuple[bytes | None, bytes | None, str], int] = {}
+        self.known_bytes: i64 = 0
+
+    def number(self, sections: list[list[FieldLine]]) -> None:
+        """Give each line of the sections its number."""
+        first = self.first
+        end = self.end
+        for lines in sections:
+            for line in lines:
+                if line.number < first or line.number >= end:
+                    self._number(line)
+
+    def _number(self, line: FieldLine) -> None:
+        key = (line.name, line.value, line.provenance)
+        number = self.known.get(key)
+        if number is None:
+            self.known[key] = line.number = self.next
+            self.next += 1
+            self.new.append(line)
+            self.known_bytes += line.size()
+        else:
+            line.number = number
 
 
 def line_numbers(sections: list[list[FieldLine]], shift: i64) -> bytes:

@@ -9,7 +9,6 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import accumulate, count
-from operator import attrgetter
 from typing import Any, Final
 
 import arro3.core as arrow
@@ -17,7 +16,7 @@ import duckdb
 from msgspec.structs import astuple
 
 from analyzer import limits
-from analyzer.records import FieldLine, FieldLineRecord, Rows, line_numbers, unnumbered
+from analyzer.records import FieldLine, FieldLineRecord, LineNumbers, Rows, line_numbers
 from analyzer.schema import Column, Masking, Table, table_of
 from analyzer.store.definitions import identifier
 from analyzer.store.masking import Masker
@@ -45,7 +44,7 @@ class TableWriter:
     """Collects the records of one table and inserts them."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "LineNumbers | None"
+        self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "FieldLines | None"
     ) -> None:
         """``masker`` None stores secrets as they are; ``lines`` numbers the field lines of columns that hold them."""
         columns = table.columns
@@ -57,9 +56,6 @@ class TableWriter:
         self._columns = columns
         self._converts = [_converter(column, masker) for column in columns]
         self._lines = lines
-        self._get_wide = [attrgetter(column.name) for column in columns if column.python_type is bytes or column.is_content]
-        self._rows: Rows = []
-        self._row_bytes = 0  # of the wide values in _rows
         self._batches: list[arrow.RecordBatch] = []
         selected = ", ".join(
             f"make_timestamp_ns({identifier(column.name)})" if column.sql_type == "TIMESTAMP_NS" else identifier(column.name)
@@ -68,12 +64,8 @@ class TableWriter:
         self._insert = f"INSERT INTO {identifier(table.name)} SELECT {selected} FROM {_INCOMING}"  # noqa: S608  # declared names only
 
     def add(self, rows: Rows) -> None:
-        """Take rows, whose attributes are read now or later: they must not change any more."""
-        self._rows += rows
-        for get in self._get_wide:
-            self._row_bytes += sum(map(len, filter(None, map(get, rows))))
-        if len(self._rows) >= limits.BATCH_ROWS or self._row_bytes >= limits.BATCH_BYTES:
-            self.transpose()
+        """Take rows, which must not change any more."""
+        self.add_columns(list(zip(*map(astuple, rows), strict=True)))
 
     def add_columns(self, columns: Sequence[Values]) -> None:
         """Take rows as columns, in the order of declaration."""
@@ -95,19 +87,10 @@ class TableWriter:
         self._batches = []
         self.waiting_bytes = 0
 
-    def transpose(self) -> None:
-        """Turn the rows taken so far into a batch."""
-        rows = self._rows
-        if not rows:
-            return
-        self._rows = []
-        self._row_bytes = 0
-        self.add_columns(list(zip(*map(astuple, rows), strict=True)))
-
     def _array(self, column: Column, values: Values) -> arrow.Array:
         if column.python_type is list:
             assert self._lines is not None
-            return self._lines.numbers(values)
+            return self._lines.lists(values)
         kind = _ARROW_TYPES[column.python_type]
         try:
             if column.python_type is int and None not in values:
@@ -128,7 +111,7 @@ class TableWriter:
         return value
 
 
-class LineNumbers:
+class FieldLines:
     """Numbers the distinct field lines, and writes each to the table ``field_lines`` when it gets its number."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, masker: Masker | None, first_line: int) -> None:
@@ -136,68 +119,43 @@ class LineNumbers:
         self.writer = TableWriter(connection, table_of(FieldLineRecord), None, None)
         self._masker = masker
         self._next_line = first_line
-        self._known: dict[tuple[bytes | None, bytes | None, str], int] = {}
-        self._known_bytes = 0
-        self._base = 0
-        self._shift = 0  # number - line_id
-        self._new: list[tuple[int, bytes | None, bytes | None, str]] = []
-        self._new_bytes = 0
         self._begin_epoch()
 
-    def numbers(self, sections: Sequence[list[FieldLine] | None]) -> arrow.Array:
+    def lists(self, sections: Sequence[list[FieldLine] | None]) -> arrow.Array:
         """Make the Arrow array of the lists of line_ids, one for each section."""
-        if len(self._known) >= limits.DISTINCT_LINES or self._known_bytes >= limits.DISTINCT_LINE_BYTES:
-            self._begin_epoch()
+        numbers = self._numbers
+        if len(numbers.known) >= limits.DISTINCT_LINES or numbers.known_bytes >= limits.DISTINCT_LINE_BYTES:
+            numbers = self._begin_epoch()
         filled = [section or [] for section in sections]
-        # nearly all lines were numbered before; only the others cost a step of Python each
-        for line in unnumbered(filled, self._base, self._base + _EPOCH_LINES):
-            self._number(line)
-        numbers = array("q", line_numbers(filled, self._shift))
+        numbers.number(filled)
+        if numbers.new:
+            self._write(numbers.new)
+            numbers.new = []
+        line_ids = array("q", line_numbers(filled, self._shift))
         if sys.byteorder == "big":
-            numbers.byteswap()
+            line_ids.byteswap()
         offsets = array("i", accumulate(map(len, filled), initial=0))
-        lists = arrow.list_array(arrow.Array.from_buffer(offsets), _integers(numbers))
+        lists = arrow.list_array(arrow.Array.from_buffer(offsets), _integers(line_ids))
         if None not in sections:
             return lists
         known = [None if section is None else i for i, section in enumerate(sections)]
         return arrow.Array.from_arrow(lists.take(arrow.Array(known, _ARROW_TYPES[int])))
 
-    def transpose(self) -> None:
-        """Turn the lines numbered since the last batch into a batch."""
-        if self._new:
-            new = self._new
-            self._new = []
-            self._new_bytes = 0
-            self.writer.add_columns(list(zip(*new, strict=True)))
+    def _begin_epoch(self) -> LineNumbers:
+        base = next(_epochs) * _EPOCH_LINES
+        self._shift = base - self._next_line  # number - line_id
+        self._numbers = LineNumbers(base, base + _EPOCH_LINES)
+        return self._numbers
 
-    def _begin_epoch(self) -> None:
-        self._known = {}
-        self._known_bytes = 0
-        self._base = next(_epochs) * _EPOCH_LINES
-        self._shift = self._base - self._next_line
-
-    def _number(self, line: FieldLine) -> int:
-        """Number a line that is not known by its number: new, or equal to another."""
-        key = (line.name, line.value, line.provenance)
-        number = self._known.get(key)
-        if number is None:
-            number = self._next_line + self._shift
-            self._known[key] = number
-            self._next_line += 1
-            self._add(number - self._shift, line)
-        line.number = number
-        return number
-
-    def _add(self, line_id: int, line: FieldLine) -> None:
-        name, value = line.name, line.value
-        length = (0 if name is None else len(name)) + (0 if value is None else len(value))
-        self._known_bytes += length
-        self._new_bytes += length
-        if value is not None and self._masker is not None:
-            value = self._masker.field(name, value)
-        self._new.append((line_id, name, value, line.provenance))
-        if len(self._new) >= limits.BATCH_ROWS or self._new_bytes >= limits.BATCH_BYTES:
-            self.transpose()
+    def _write(self, lines: list[FieldLine]) -> None:
+        """Write lines that have just been numbered."""
+        line_ids = range(self._next_line, self._next_line + len(lines))
+        self._next_line += len(lines)
+        names = [line.name for line in lines]
+        values = [line.value for line in lines]
+        if self._masker is not None:
+            values = list(map(self._masker.field, names, values))
+        self.writer.add_columns([line_ids, names, values, [line.provenance for line in lines]])
 
 
 def _integers(values: "array[int]") -> arrow.Array:

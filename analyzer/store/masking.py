@@ -8,9 +8,11 @@ What tells a secret is its name: the field's, the cookie's or the query paramete
 is masked. Contents (forms, JSON, messages) are not looked into.
 """
 
+import functools
 import hashlib
 import re
 import secrets
+from enum import Enum
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -54,6 +56,28 @@ _PARAMETER: Final = re.compile(rb"([?&;#])([^=&;#?]+)=([^&;#]*(?:;[^&;#=]*(?=[&;
 _USER_INFORMATION: Final = re.compile(rb"(//[^/?#@:]*:)([^/?#]+)@")
 
 
+class _Kind(Enum):
+    """What a field's value may hold."""
+
+    PLAIN = 0
+    COOKIE = 1
+    SET_COOKIE = 2
+    TARGET = 3
+    SECRET = 4
+
+
+@functools.lru_cache(maxsize=1024)  # the same few names come again and again
+def _kind(name: bytes) -> _Kind:
+    lowered = name.lower()
+    if lowered == b"set-cookie":
+        return _Kind.SET_COOKIE
+    if lowered == b"cookie":
+        return _Kind.COOKIE
+    if lowered in _TARGET_FIELDS:
+        return _Kind.TARGET
+    return _Kind.SECRET if _SECRET_FIELD.search(lowered) else _Kind.PLAIN
+
+
 class Masker:
     """Masks secrets under one key."""
 
@@ -78,21 +102,21 @@ class Masker:
             target = _PARAMETER.sub(self._parameter, target)
         return target
 
-    def field(self, name: bytes | None, value: bytes) -> bytes:
-        """Mask what is secret in the value of a field line."""
-        if name is None:
-            return self.value(value)
-        lowered = name.lower()
-        if lowered == b"set-cookie":
-            return self._cookies(value, _COOKIE_ATTRIBUTES)
-        if lowered == b"cookie":
-            return self._cookies(value, frozenset())
-        if lowered in _TARGET_FIELDS:
-            return self.target(value)
-        if not _SECRET_FIELD.search(lowered):
+    def field(self, name: bytes | None, value: bytes | None) -> bytes | None:
+        """Mask what is secret in the value of a field line; an unknown value stays unknown."""
+        if value is None:
+            return None
+        kind = _Kind.SECRET if name is None else _kind(name)
+        if kind is _Kind.PLAIN:
             return value
+        if kind is _Kind.SET_COOKIE:
+            return self._cookies(value, _COOKIE_ATTRIBUTES)
+        if kind is _Kind.COOKIE:
+            return self._cookies(value, frozenset())
+        if kind is _Kind.TARGET:
+            return self.target(value)
         scheme, space, credentials = value.partition(b" ")
-        if space and scheme.lower() in _SCHEMES:
+        if name is not None and space and scheme.lower() in _SCHEMES:
             return scheme + space + self.value(credentials.strip(b" "))
         return self.value(value)
 

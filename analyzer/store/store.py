@@ -16,7 +16,7 @@ from analyzer import build, limits
 from analyzer.errors import UnmuxError
 from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord, by_class
 from analyzer.schema import table_of
-from analyzer.store.columns import LineNumbers, TableWriter
+from analyzer.store.columns import FieldLines, TableWriter
 from analyzer.store.definitions import (
     SCHEMA_VERSION,
     check_tables,
@@ -69,7 +69,7 @@ class _Loader:
             self.place.discard()
             self.place.close()
             raise
-        self.lines = LineNumbers(self.connection, masker, first_line_id)
+        self.lines = FieldLines(self.connection, masker, first_line_id)
         self.writers: dict[type, TableWriter] = {
             table.record: TableWriter(self.connection, table, masker, self.lines) for table in self.tables.values()
         }
@@ -130,9 +130,6 @@ class _Loader:
     def flush(self) -> None:
         """Insert everything that was added."""
         self.sort()
-        for writer in self.writers.values():
-            writer.transpose()
-        self.lines.transpose()
         self._insert()
 
     def _insert(self) -> None:

@@ -153,16 +153,12 @@ def test_field_lines_are_stored_once_and_the_view_puts_them_back_in_order(store:
     st.lists(st.lists(st.integers(0, 11), max_size=6), min_size=1, max_size=30),
     st.integers(1, 5),
     st.integers(1, 9),
-    st.integers(1, 9),
 )
-def test_numbering_lines_afresh_at_its_limit_changes_no_field(
-    sections: list[list[int]], distinct: int, waiting: int, batch: int
-) -> None:
+def test_numbering_lines_afresh_at_its_limit_changes_no_field(sections: list[list[int]], distinct: int, waiting: int) -> None:
     shared = [line(b"name-%d" % (i % 7), b"value-%d" % (i % 5)) for i in range(12)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "DISTINCT_LINES", distinct)
         patch.setattr(limits, "WAITING_ROWS", waiting)
-        patch.setattr(limits, "BATCH_ROWS", batch)
         patch.setattr(limits, "INSERT_BYTES", 500)
         with Store(records=HTTP) as first, Store(records=HTTP) as second:  # the same line objects in two stores
             for store in (first, second):
