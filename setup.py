@@ -16,6 +16,8 @@ COMPILED = [
     "analyzer/stream.py",
     "analyzer/pipeline.py",
     "analyzer/http_semantics.py",
+    "analyzer/http1_rows.py",
+    "analyzer/http1_conversation.py",
     "analyzer/capture",
     "analyzer/packets",
     "analyzer/connections",

@@ -13,7 +13,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.errors import ProtocolError
-from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord, StreamRecord
+from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord
 
 TO_SERVER: Final = 0
 TO_CLIENT: Final = 1
@@ -112,6 +112,7 @@ class Context:
         self.decode_as = decode_as or {}
         self.tap: Tap | None = None
         self.tapped_connection: i64 = -1
+        self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections
         self.server_ports: set[tuple[str, int]] = set()
         for dissector in self.dissectors:
             for transport in dissector.transports:

@@ -1,7 +1,7 @@
 """HTTP/1 heads and trailer sections: lines -> fields, and what they say about framing (RFC 9112 sections 2 to 6).
 
 What breaks the standard but can be read is a ``Fault`` of the head; what cannot be read is a ``ProtocolError``. Lines and
-whole heads that repeat byte for byte on a connection are parsed once and share their objects.
+heads that repeat byte for byte are parsed once and share their objects: lines in the whole run, heads on their connection.
 """
 
 import re
@@ -98,11 +98,11 @@ class Head:
         self.faults.append(Fault(kind, required, found, section))
 
 
-class _KnownLine:
-    """A field line met before."""
+class _KnownLine(FieldLine):
+    """A field line and what it says about framing."""
 
-    def __init__(self, field: FieldLine, role: i64) -> None:
-        self.field = field
+    def __init__(self, name: bytes | None, value: bytes | None, role: i64) -> None:
+        super().__init__(name, value, "witnessed")
         self.role = role
 
 
@@ -115,8 +115,9 @@ def shown(data: bytes) -> str:
 class HeadReader:
     """Parses the heads of one connection."""
 
-    def __init__(self) -> None:
-        self._lines: dict[bytes, _KnownLine] = {}
+    def __init__(self, known_lines: dict[bytes, FieldLine]) -> None:
+        """``known_lines`` are lines that were read before, on any connection; what is worth it is added."""
+        self._lines = known_lines
         self._requests: dict[bytes, Head] = {}
         self._responses: dict[bytes, Head] = {}
 
@@ -183,13 +184,11 @@ class HeadReader:
             index += 1
             if not line:
                 continue
-            known = known_lines.get(line)
-            if known is None:
-                known = self._read_line(line, head)
-            field = known.field
-            fields.append(field)
+            field = known_lines.get(line)
+            known = field if isinstance(field, _KnownLine) else self._read_line(line, head)
+            fields.append(known)
             if known.role != _OTHER:
-                value = field.value
+                value = known.value
                 if value is not None:
                     _take_field(head, known.role, value)
 
@@ -199,7 +198,7 @@ class HeadReader:
         colon = line.find(b":")
         if colon < 0:
             head.fault("invalid_field_line", "a field line with a colon", shown(line), "RFC 9112 section 5")
-            return _KnownLine(FieldLine(None, line, "witnessed"), _OTHER)
+            return _KnownLine(None, line, _OTHER)
         name = line[:colon]
         value = line[colon + 1 :].strip(b" \t")
         if name[-1:] in (b" ", b"\t"):
@@ -209,10 +208,10 @@ class HeadReader:
             head.fault("invalid_field_name", "a field name that is a token", shown(name), "RFC 9110 section 5.1")
         if _BAD_IN_VALUE.search(value) is not None:
             head.fault("invalid_field_value", "no NUL or CR in a field value", shown(value), "RFC 9110 section 5.5")
-        known = _KnownLine(FieldLine(name, value, "witnessed"), _ROLES.get(name.lower(), _OTHER))
+        known = _KnownLine(name, value, _ROLES.get(name.lower(), _OTHER))
         if len(head.faults) == faults and len(line) <= limits.HTTP1_CACHED_LINE_BYTES:
             if len(self._lines) >= limits.HTTP1_CACHED_LINES:
-                self._lines = {}
+                self._lines.clear()
             self._lines[line] = known
         return known
 

@@ -1,0 +1,450 @@
+"""What the two sides of an HTTP/1 connection say to each other: messages, exchanges, upgrades, and what a hole does to them.
+
+Knows no bytes but heads; ``protocols/http1.py`` has the rules, reads the bytes and calls this.
+"""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.codecs.http1_exchange import Exchange
+from analyzer.codecs.http1_framing import after_request, after_response
+from analyzer.codecs.http1_heads import Head, HeadReader, parse_request_line
+from analyzer.codecs.http1_matching import Matching
+from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
+from analyzer.codecs.http1_side import UNPROVED, UNSEEN, WITNESSED, Side
+from analyzer.codecs.http1_upgrade import next_protocol
+from analyzer.errors import ProtocolError
+from analyzer.http1_rows import Http1Rows
+from analyzer.stream import EVERYTHING, TO_CLIENT, TO_SERVER, CloseReason, Stream
+
+UNDER_WAY: Final = "a message already under way"  # where a direction begins
+
+_END_REASONS: Final = {CloseReason.FIN: "no response", CloseReason.RESET: "reset"}
+
+
+class Http1Conversation:
+    """The messages of both sides and the exchanges they make."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.rows = Http1Rows(stream)
+        self.requests = Side(TO_SERVER, False)
+        self.responses = Side(TO_CLIENT, True)
+        self.matching = Matching()
+        self.switching: Exchange | None = None  # 101 has come before its request's end
+        self.child: Stream | None = None  # what the connection carries since then
+        self._stream = stream
+        mode = stream.context.content
+        self._content_mode = mode if mode in ("hash", "store") else ""
+        self._reader = HeadReader(stream.context.field_lines)
+        self._exchanges: i64 = 0  # begun so far
+
+    def decline(self, side: Side) -> None:
+        """Say which of the next bytes nobody needs."""
+        state = side.state
+        if state == LOST:
+            self._stream.decline(side.direction, EVERYTHING)
+        elif side.content is None and not side.is_expecting:
+            if CONTENT <= state <= CHUNK_DATA:
+                self._stream.decline(side.direction, side.remaining)
+            elif state == UNTIL_CLOSE:
+                self._stream.decline(side.direction, EVERYTHING)
+
+    def tell_ended(self) -> None:
+        """Make the rows of the exchanges that matching ended."""
+        ended = self.matching.ended
+        self.matching.ended = []
+        for exchange in ended:
+            self.rows.add_exchange(exchange)
+
+    # --- requests ---
+
+    def _new_exchange(self, side: Side, timestamp: i64, packet: i64) -> Exchange:
+        exchange = Exchange(self._exchanges, side.first_packet)
+        self._exchanges += 1
+        exchange.last_packet = packet
+        exchange.last_at = timestamp
+        return exchange
+
+    def begin_request(self, raw: bytes, timestamp: i64, packet: i64) -> None:
+        """A request's head is complete."""
+        side = self.requests
+        try:
+            head = self._reader.request(raw)
+        except ProtocolError as error:
+            if side.trust != WITNESSED:
+                raise
+            # the response to it may well be readable
+            self.rows.note(TO_SERVER, timestamp, packet, "protocol_error", error.required, error.found, error.section)
+            self.lose(side, timestamp, packet, "")
+            return
+        if head is None:
+            self.exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
+            return
+        if not side.believes(head):
+            self.lose(side, timestamp, packet, UNDER_WAY)
+            return
+        exchange = self._new_exchange(side, timestamp, packet)
+        exchange.has_request = True
+        exchange.request = head
+        exchange.request_started_at = side.started_at
+        side.exchange = exchange
+        side.head = head
+        self._stream.messages_to_server += 1
+        side.pass_wait_on(exchange)
+        self.rows.add_section(TO_SERVER, exchange, "header", head, timestamp, packet)
+        self._await_response(exchange, timestamp, packet)
+        if side.state != LOST:  # too many are waiting
+            self._begin_request_content(side, exchange, head, timestamp, packet)
+
+    def _begin_request_content(self, side: Side, exchange: Exchange, head: Head, timestamp: i64, packet: i64) -> None:
+        side.content_bytes = 0
+        side.reach(timestamp, packet)
+        state = after_request(head)
+        if state == START:
+            self.end_message(side, exchange, timestamp, packet)
+        elif state == LOST:
+            is_coded = head.transfer_encoding is not None
+            why = "a request whose final transfer coding is not chunked" if is_coded else "content of a length that is not known"
+            self.lose(side, timestamp, packet, why)
+        else:
+            side.remaining = head.content_length
+            side.begin_content(head, state, self._content_mode)
+            side.is_expecting = head.expects_continue
+
+    def _await_response(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
+        matching = self.matching
+        matching.add(exchange, self.responses.state != START)
+        if len(matching.waiting) > limits.HTTP1_OUTSTANDING:
+            self.exceed(self.requests, timestamp, packet, f"at most {limits.HTTP1_OUTSTANDING} requests waiting for responses")
+
+    # --- responses ---
+
+    def _take_exchange(self, side: Side, is_final: bool, timestamp: i64, packet: i64) -> Exchange:
+        """The exchange that the response being read belongs to."""
+        exchange = self.matching.answered(side.started_at, is_final)
+        if exchange is None:
+            exchange = self._new_exchange(side, timestamp, packet)
+            exchange.is_request_over = True
+            exchange.fields_complete = False
+            if not is_final:
+                self.matching.orphan = exchange
+        elif exchange.has_request and self.requests.trust == WITNESSED:
+            side.trust = WITNESSED  # it is what the request waits for
+        return exchange
+
+    def begin_response(self, raw: bytes, timestamp: i64, packet: i64) -> None:
+        """A response's head is complete. Raises ProtocolError."""
+        side = self.responses
+        head = self._reader.response(raw)
+        if head is None:
+            self.exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
+            return
+        if not side.believes(head):
+            self.lose(side, timestamp, packet, UNDER_WAY)
+            return
+        status = head.status_code
+        self._stream.messages_to_client += 1
+        is_final = status >= 200 or status == 101 or status < 100
+        exchange = self._take_exchange(side, is_final, timestamp, packet)
+        side.pass_wait_on(exchange)
+        if not is_final:
+            if status == 100:
+                exchange.has_continued = True
+            self.rows.add_section(TO_CLIENT, exchange, "informational", head, timestamp, packet)
+            side.state = START
+            return
+        exchange.response = head
+        exchange.response_started_at = side.started_at
+        exchange.saw(timestamp, packet)
+        side.exchange = exchange
+        side.head = head
+        self.rows.add_section(TO_CLIENT, exchange, "header", head, timestamp, packet)
+        request = exchange.request
+        method = None if request is None else request.method
+        if status == 101 or (method == b"CONNECT" and 200 <= status <= 299):
+            self._switch(side, exchange, timestamp, packet)
+            return
+        if exchange.switches():
+            self.requests.is_paused = False
+        self._begin_response_content(side, exchange, head, method, timestamp, packet)
+
+    def _begin_response_content(
+        self, side: Side, exchange: Exchange, head: Head, method: bytes | None, timestamp: i64, packet: i64
+    ) -> None:
+        side.content_bytes = 0
+        state = after_response(head, method)
+        if state == START:
+            self.end_message(side, exchange, timestamp, packet)
+        elif state == LOST:
+            self.lose(side, timestamp, packet, "content of a length that is not known")
+        else:
+            side.reach(timestamp, packet)
+            side.remaining = head.content_length if state == CONTENT else 0
+            side.begin_content(head, state, self._content_mode)
+            if method is None and state != CHUNK_LINE:
+                side.state = PEEK
+
+    # --- ends of messages ---
+
+    def advance(self, side: Side, exchange: Exchange, length: i64, timestamp: i64, packet: i64) -> None:
+        """Count content bytes; end the message when they complete it."""
+        exchange.saw(timestamp, packet)
+        if side.state == UNTIL_CLOSE:
+            side.reach(timestamp, packet)
+        if side.count(length):
+            self.end_message(side, exchange, timestamp, packet)
+
+    def end_chunked(self, side: Side, raw: bytes, timestamp: i64, packet: i64) -> None:
+        """Chunked content is complete, with its trailer section."""
+        exchange = side.exchange
+        assert exchange is not None
+        if len(raw) > 2:
+            trailers = self._reader.trailers(raw)
+            if trailers is None:
+                self.exceed(side, timestamp, packet, f"a trailer section of at most {limits.HTTP1_SECTION_LINES} lines")
+                return
+            self.rows.add_section(side.direction, exchange, "trailer", trailers, timestamp, packet)
+        self.end_message(side, exchange, timestamp, packet)
+
+    def end_message(self, side: Side, exchange: Exchange, timestamp: i64, packet: i64) -> None:
+        """A message is complete; ``timestamp`` is -1 where its last byte was not captured."""
+        head = side.head
+        content_bytes: i64 = side.content_bytes if head is None or head.further_codings is None else -1
+        side.state = START
+        side.exchange = None
+        side.head = None
+        if side.content is not None:
+            self._end_content(side, exchange, True, timestamp, packet)
+        exchange.saw(timestamp, packet)
+        if side.direction == TO_SERVER:
+            exchange.end_request(timestamp, content_bytes)
+            if self.switching is exchange:
+                self._hand_over(exchange, timestamp, packet)
+            elif exchange.switches():
+                self._pause_requests(exchange, timestamp, packet)
+        else:
+            exchange.complete_response(timestamp, content_bytes)
+            self.matching.is_response_due = False
+            self.matching.saw_response(timestamp)
+        if exchange.is_over():
+            self.rows.add_exchange(exchange)
+
+    def _end_content(self, side: Side, exchange: Exchange, is_complete: bool, timestamp: i64, packet: i64) -> None:
+        """Finish the content that --content asks for."""
+        content = side.content
+        assert content is not None
+        side.content = None
+        content.finish(is_complete)
+        if side.direction == TO_SERVER:
+            exchange.request_sha256 = content.sha256
+        else:
+            exchange.response_sha256 = content.sha256
+        self.rows.add_content(side.direction, exchange, content)
+        if content.fault is not None and is_complete:
+            required = "content that its codings can be undone of"
+            self.rows.note(side.direction, timestamp, packet, "content_coding", required, content.fault, "RFC 9110 section 8.4")
+
+    # --- upgrades and tunnels ---
+
+    def _pause_requests(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
+        """What the client sends after a request to switch depends on the answer."""
+        if not exchange.is_response_over and exchange.response is None:
+            self.requests.is_paused = True
+        elif exchange.response is None:
+            self.lose(self.requests, timestamp, packet, "")
+
+    def _switch(self, side: Side, exchange: Exchange, timestamp: i64, packet: i64) -> None:
+        """The response ends HTTP/1 on this connection: as soon as the request is complete, hand over."""
+        if side.trust != WITNESSED:  # nothing follows that could prove it
+            self.lose(side, timestamp, packet, UNDER_WAY)
+            return
+        side.content_bytes = 0
+        self.end_message(side, exchange, timestamp, packet)
+        if exchange.is_request_over:
+            self._hand_over(exchange, timestamp, packet)
+        else:
+            self.switching = exchange
+            side.is_paused = True
+
+    def _hand_over(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
+        """Open the stream that the connection carries from now on (RFC 9110 sections 7.8 and 9.3.6)."""
+        name, facts = next_protocol(exchange)
+        child = self._stream.child(name, None, facts)
+        self.child = child
+        self.switching = None
+        self._stream.hand_over(child)
+        requests = self.requests
+        if requests.state != START:
+            self._cut_message(requests, "cut", timestamp, packet)
+            self.rows.made += child.gap(TO_SERVER, None, None, timestamp, packet)
+        if requests.close_reason is not None:
+            self.rows.made += child.close(TO_SERVER, CloseReason(requests.close_reason), timestamp, packet)
+        self.requests.is_paused = False
+        self.responses.is_paused = False
+
+    # --- loss and ends ---
+
+    def miss(self, side: Side, length: int | None, timestamp: i64, packet: i64) -> None:
+        """A hole: step over it where its end is certain."""
+        state = side.state
+        if state >= LOST:
+            return
+        if side.is_fresh or (side.trust == UNSEEN and state == START):
+            side.trust = UNSEEN
+            self.matching.is_in_doubt = True
+            if length is not None:  # else it was before the capture
+                self._miss_beginning(side, timestamp, packet)
+            return
+        exchange = side.exchange
+        missing: i64 = 0 if length is None else length
+        if side.direction == TO_CLIENT:
+            self.matching.saw_response(timestamp)
+        if exchange is not None and side.content is not None:
+            self._end_content(side, exchange, False, timestamp, packet)
+        side.is_expecting = False
+        if exchange is not None:
+            known = side.remaining if state == CONTENT and (length is None or missing > side.remaining) else missing
+            if side.direction == TO_SERVER:
+                exchange.request_missing += known
+            else:
+                exchange.response_missing += known
+            if state == UNTIL_CLOSE and length is None:
+                side.content_bytes = -EVERYTHING  # never known again
+                return
+            is_counted = CONTENT <= state <= CHUNK_DATA and missing <= side.remaining
+            if state == UNTIL_CLOSE or (is_counted and length is not None):
+                self.advance(side, exchange, missing, -1, packet)
+                return
+        self.lose(side, timestamp, packet, f"a hole of {length} bytes" if length is not None else "a hole of unknown length")
+
+    def _miss_beginning(self, side: Side, timestamp: i64, packet: i64) -> None:
+        """A hole before the first message: it may hold requests, or the responses to those that wait."""
+        if side.direction == TO_SERVER:
+            self.matching.is_response_due = True
+        elif not self.matching.miss_responses(timestamp):
+            self.lose(side, timestamp, packet, "a hole where a request to switch protocols was answered")
+
+    def lose(self, side: Side, timestamp: i64, packet: i64, why: str) -> None:
+        """The framing of a direction is not known any more; ``why`` is empty where a row has said so."""
+        if side.state >= LOST:
+            return
+        if side.trust == UNPROVED:
+            self.withdraw(side, timestamp, packet)
+            return
+        if why:
+            self.rows.note_loss(side.direction, timestamp, packet, why)
+        self._cut_message(side, "cut", timestamp, packet)
+        side.state = LOST
+        side.is_paused = False
+        if side.direction == TO_CLIENT:
+            self._end_responses("cut", timestamp, packet)
+        else:
+            self.decline(side)
+
+    def exceed(self, side: Side, timestamp: i64, packet: i64, required: str) -> None:
+        """A limit is reached."""
+        self.rows.note(side.direction, timestamp, packet, "limit", required, "more")
+        self.lose(side, timestamp, packet, "")
+
+    def withdraw(self, side: Side, timestamp: i64, packet: i64) -> None:
+        """What was believed to be a message is not proved: nothing that leaned on it is told."""
+        self.rows.made = []
+        self.matching.forget()
+        self.switching = None
+        for one in (self.requests, self.responses):
+            one.drop_message()
+            one.trust = WITNESSED
+            one.is_expecting = False
+            one.is_paused = False
+            if one.state < LOST:
+                one.state = LOST
+            self.decline(one)
+        self.rows.note_loss(side.direction, timestamp, packet, "a beginning that nothing proves")
+
+    def _cut_message(self, side: Side, end_reason: str, timestamp: i64, packet: i64) -> None:
+        """End the message being read, which is not complete."""
+        exchange = side.exchange
+        if exchange is None:
+            if side.state != HEAD or side.trust == UNSEEN:
+                side.take_pieces()
+                return
+            exchange = self._exchange_of_cut_head(side)
+        elif side.head is not None and side.head.is_chunked:
+            exchange.fields_complete = False  # trailers may be missing
+        if side.content is not None:
+            self._end_content(side, exchange, False, timestamp, packet)
+        side.drop_message()
+        if exchange.end_reason is None:
+            exchange.end_reason = end_reason
+        if side.direction == TO_SERVER:
+            exchange.is_request_over = True
+            if self.switching is exchange:
+                self.switching = None
+                self.lose(self.responses, timestamp, packet, "")
+        else:
+            exchange.is_response_over = True
+        if exchange.is_over():
+            self.rows.add_exchange(exchange)
+
+    def _exchange_of_cut_head(self, side: Side) -> Exchange:
+        """The exchange of a message whose head is not complete; a whole start line of a request still counts."""
+        seen = side.take_pieces()
+        timestamp = side.last_at
+        packet = side.last_packet
+        side.state = START
+        if side.direction == TO_CLIENT:
+            exchange = self._take_exchange(side, True, timestamp, packet)
+            exchange.response_started_at = side.started_at
+            exchange.saw(timestamp, packet)
+        else:
+            exchange = self._new_exchange(side, timestamp, packet)
+            exchange.has_request = True
+            exchange.request_started_at = side.started_at
+            line, feed, _ = seen.partition(b"\n")
+            if feed:
+                head = Head()
+                try:
+                    parse_request_line(line.removesuffix(b"\r"), head)
+                    exchange.request = head
+                except ProtocolError:  # then nothing of it is known
+                    pass
+            self._await_response(exchange, timestamp, packet)
+        exchange.fields_complete = False
+        side.pass_wait_on(exchange)
+        return exchange
+
+    def _end_responses(self, end_reason: str, timestamp: i64, packet: i64) -> None:
+        """No response comes any more."""
+        self.matching.end(end_reason)
+        requests = self.requests
+        if requests.is_paused:
+            has_data = requests.held_bytes > 0
+            self.lose(requests, timestamp, packet, "bytes after a request to switch protocols" if has_data else "")
+
+    def end_side(self, side: Side, reason: CloseReason, timestamp: i64, packet: i64) -> None:
+        """A direction carries nothing more."""
+        if side.state == CLOSED:
+            return
+        side.prove()
+        state = side.state
+        exchange = side.exchange
+        if side.trust == UNPROVED:
+            self.withdraw(side, timestamp, packet)
+        elif state == UNTIL_CLOSE and reason is CloseReason.FIN and exchange is not None:
+            if side.content_bytes < 0 or exchange.request is None:  # a hole of unknown length, or perhaps a tunnel
+                side.content_bytes = -1
+            self.end_message(side, exchange, side.last_at, side.last_packet)
+        elif state != START and state < LOST:
+            is_certain = side.trust == WITNESSED and (exchange is None or exchange.request is not None)
+            if reason is CloseReason.FIN and is_certain:
+                required = "the rest of the message"
+                found = "the end of the connection"
+                section = "RFC 9112 section 8"
+                self.rows.note(side.direction, timestamp, packet, "incomplete_message", required, found, section)
+            self._cut_message(side, "reset" if reason is CloseReason.RESET else "cut", timestamp, packet)
+        side.state = CLOSED
+        side.close_reason = reason.value
+        if side.direction == TO_CLIENT and self.matching.over is None:
+            self._end_responses(_END_REASONS.get(reason, "cut"), timestamp, packet)
