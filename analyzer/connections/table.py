@@ -269,7 +269,9 @@ class ConnectionTable:
         if half.next >= 0:  # its bytes were seen first: from several queues packets come out of order
             start = half.next - half.delivered - half.missing
             return start & SEQUENCE_MASK != (segment.sequence + 1) & SEQUENCE_MASK
-        return half.packets > 0 or peer.state != history.SYN_SENT  # else both open at the same time
+        if half.packets > 0:  # acknowledgments
+            return half.last_sequence != (segment.sequence + 1) & SEQUENCE_MASK
+        return peer.state != history.SYN_SENT  # else both open at the same time
 
     def _challenge(
         self,

@@ -315,3 +315,12 @@ def test_a_clock_set_back_does_not_stop_time(wire, client, server):
     wire.elsewhere(limits.CLOCK_STEP_PACKETS + 10, 10)
     wire.elsewhere(10, 6000)
     assert wire.connection.state == "RSTO"
+
+
+def test_an_acknowledgment_recorded_before_the_syn_is_the_same_connection(wire, client, server):
+    wire.tcp(client, server, "A", 1001, 5001)
+    wire.tcp(client, server, "S", 1000)
+    wire.tcp(server, client, "SA", 5000, 1001)
+    wire.tcp(client, server, "PA", 1001, 5001, b"request")
+    wire.finish()
+    assert (wire.connection.role_evidence, wire.connection.bytes_to_server) == ("handshake", 7)
