@@ -7,7 +7,7 @@ from mypy_extensions import i64
 from analyzer.codecs.content import Content
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
-from analyzer.codecs.http1_messages import HEAD, START, MessageReader
+from analyzer.codecs.http1_messages import HEAD, PEEK, START, MessageReader
 from analyzer.codecs.http1_recognition import BEGINNING_BYTES, is_beyond_doubt, is_request_line_start, is_status_line_start
 
 # what shows that the messages begin where they are taken to begin
@@ -59,8 +59,17 @@ class Side(MessageReader):
         self.started_at = timestamp
         self.first_packet = packet
 
+    def meet(self, timestamp: i64, packet: i64) -> None:
+        """Note where bytes of a head, or those that may be content or the next message, are."""
+        if self.state == HEAD:
+            self.last_at = timestamp
+            self.last_packet = packet
+        elif self.state == PEEK and self.size == 0:
+            self.started_at = timestamp
+            self.first_packet = packet
+
     def reach(self, timestamp: i64, packet: i64) -> None:
-        """Note the packet of the latest byte of a head, or of content until close."""
+        """Note where the latest byte of a head, or of content until close, is."""
         self.last_at = timestamp
         self.last_packet = packet
 

@@ -244,25 +244,19 @@ class Http1Dissector:
                     self._hold(side, Held(data[position:], timestamp, released, packet, self._stall))
                     return
                 side.begin_message(timestamp, packet)
-                other = self._responses if side.direction == TO_SERVER else self._requests
-                other.prove()
+                (self._responses if side.direction == TO_SERVER else self._requests).prove()
             elif side.is_expecting:
                 self._stop_expecting(side)
             if wait > 0:
                 side.wait(self._stall, wait)
-            if side.state == HEAD:
-                side.reach(timestamp, packet)
-            elif side.state == PEEK and side.size == 0:
-                side.started_at = timestamp
-                side.first_packet = packet
+            side.meet(timestamp, packet)
             event = side.read(data, position)
-            start = position
             position = side.at
             if event == CONTENT_TAKEN:
                 exchange = side.exchange
                 assert exchange is not None
                 if side.content is not None:
-                    side.content.write(data[start:position])
+                    side.content.write(data[position - side.taken : position])
                 self._conversation.advance(side, exchange, side.taken, timestamp, packet)
             elif event != NOTHING:
                 self._take(side, event, timestamp, packet)

@@ -1087,3 +1087,81 @@ def test_a_request_behind_a_hole_that_may_hold_requests_is_matched_only_after_a_
 def test_the_end_of_content_and_the_method_behind_it_are_no_method() -> None:
     found = run(dialogue(client(None), client(b"fff" + GET), server(HELLO), *CLOSING))
     assert [row.request_method for row in found if isinstance(row, HttpExchangeRecord)] == [None]
+
+
+# --- beginnings that were not captured ---
+
+UNSEEN = (client(None), server(None))
+ARCHIVED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\r\n\r\nWARC/1.0\r\nWARC-Type: response\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [client(GET + b"--boundary--\r\n"), server(OK)],
+        [client(GET), client(b"--boundary--\r\n"), server(OK)],
+        [client(GET.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n")), server(OK)],
+        [client(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"), client(CAPTURE_END), server(CAPTURE_END)],
+        [client(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"), client(10), client(GET), server(OK)],
+        [server(ARCHIVED)],
+        [server(ARCHIVED), client(GET), server(OK)],
+        [server(b"HTTP/1.1 200 OK\r\n\r\nuntil the connection closes")],
+        [server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x81\x05hello")],
+        [server(LONG + bytes(900)), server(CAPTURE_END)],
+    ],
+)
+@pytest.mark.parametrize("content", ["none", "store"])
+def test_http_inside_content_where_the_capture_begins_is_not_told(steps: "list[tuple[int, Happening]]", content: str) -> None:
+    closed = [] if any(isinstance(what, CloseReason) for _, what in steps[-2:]) else list(CLOSING)
+    for chunk in (0, 1, 7):
+        rows = run(dialogue(*UNSEEN, *steps, *closed), content, chunk)
+        assert [row for row in rows if not isinstance(row, StreamRecord | AnomalyRecord)] == []
+        assert "framing_lost" in anomalies(rows)
+        assert [row.stream_index for row in rows if isinstance(row, StreamRecord)] in ([], [0])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"f" * 20 + GET,
+        b"f" * 20,
+        b"\r\n" + GET,
+        b"0\r\n\r\n" + GET,
+        GET.replace(b"GET", b"FETCH"),
+        GET.replace(b"GET", b"get"),
+        GET.replace(b"Host", b"Most"),
+        GET.replace(b" HTTP", b"  HTTP"),
+    ],
+)
+def test_a_first_message_that_is_not_beyond_doubt_is_not_read_and_the_other_direction_is(first: bytes) -> None:
+    for chunk in (0, 1):
+        rows = run(dialogue(*UNSEEN, client(first), client(GET), server(HELLO), client(GET), server(OK), *CLOSING), chunk=chunk)
+        assert [(row.request_method, row.status_code) for row in exchanges(rows)] == [(None, 200), (None, 200)]
+        assert anomalies(rows) == ["framing_lost"]
+
+
+def test_a_first_message_is_told_once_what_follows_has_proved_it() -> None:
+    context = Context([Http1Dissector])
+    stream = Stream(Scope(context, 1, "tcp", 80, roles_proven=True), name="http1")
+    for direction in BOTH:
+        stream.gap(direction, None, None, 50, 1)
+    assert stream.feed(TO_SERVER, GET, 100, 100, 1) == []
+    told = stream.feed(TO_CLIENT, HELLO[:1], 200, 200, 2)  # the client had said all it had to say
+    assert [row.side for row in told if isinstance(row, HttpFieldSectionRecord)] == ["request"]
+    told = stream.feed(TO_CLIENT, HELLO[1:], 200, 200, 2)  # it answers a request that is proved
+    assert [row.end_reason for row in told if isinstance(row, HttpExchangeRecord)] == ["complete"]
+
+
+def test_equal_lines_of_all_connections_are_one_object() -> None:
+    context = Context([Http1Dissector])
+    lines = []
+    for connection_id in (1, 2):
+        stream = Stream(Scope(context, connection_id, "tcp", 80, roles_proven=True), name="http1")
+        lines += [row.fields[0] for row in stream.feed(TO_SERVER, GET, 100, 100, 1) if isinstance(row, HttpFieldSectionRecord)]
+    assert lines[0] is lines[1]
+    number = limits.HTTP1_CACHED_LINES + 10
+    stream = Stream(Scope(context, 3, "tcp", 80, roles_proven=True), name="http1")
+    for at in range(number):
+        stream.feed(TO_SERVER, GET.replace(b"x\r\n", b"x%d\r\n" % at), 100, 100, 1)
+        stream.feed(TO_CLIENT, OK, 200, 200, 2)
+    assert 0 < len(context.field_lines) <= limits.HTTP1_CACHED_LINES
