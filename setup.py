@@ -49,16 +49,18 @@ class OptionalBuild(build_ext):
 
 
 def extensions() -> list[object]:
-    """The mypyc extensions, none where mypyc is missing or unwanted."""
-    if os.environ.get("UNMUX_PURE_PYTHON") == "1":
-        return []
-    try:
-        from mypyc.build import mypycify
-    except ImportError:
+    """The mypyc extensions; none where they are unwanted, cannot be made, or only the metadata is asked for."""
+    if os.environ.get("UNMUX_PURE_PYTHON") == "1" or {"egg_info", "dist_info"} & set(sys.argv):
         return []
     # what the compiled modules import need not be there to compile them: `make lint` checks the types
     options = ["--ignore-missing-imports", "--allow-subclassing-any", "--config-file="]
-    return list(mypycify([*options, *sources()], opt_level="3", debug_level="0"))
+    try:
+        from mypyc.build import mypycify
+
+        return list(mypycify([*options, *sources()], opt_level="3", debug_level="0"))
+    except (ImportError, SystemExit) as error:  # mypyc leaves the program when it finds a fault
+        print(f"unmux: not compiled (mypyc: {error}); installing plain Python, which is several times slower", file=sys.stderr)
+        return []
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
