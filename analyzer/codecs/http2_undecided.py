@@ -1,0 +1,60 @@
+"""Bytes of one direction of which it is not decided yet what they are: at its beginning, and after a hole."""
+
+from mypy_extensions import i64
+
+
+class Chunk:
+    """Bytes with the time and packet that brought them."""
+
+    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        self.data = data
+        self.timestamp = timestamp
+        self.released = released
+        self.packet = packet
+
+
+class Undecided:
+    """Keeps chunks until it is known where a frame begins in them."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.size: i64 = 0  # bytes in them
+
+    def add(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        """Keep the next bytes."""
+        self.chunks.append(Chunk(data, timestamp, released, packet))
+        self.size += len(data)
+
+    def joined(self) -> bytes:
+        """All bytes."""
+        chunks = self.chunks
+        return chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
+
+    def shorten(self, keep: i64) -> i64:
+        """Drop the oldest chunks that are not among the last ``keep`` bytes; returns how many bytes they have."""
+        chunks = self.chunks
+        before = self.size
+        while chunks and self.size - len(chunks[0].data) >= keep:
+            self.size -= len(chunks[0].data)
+            del chunks[0]
+        return before - self.size
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.chunks = []
+        self.size = 0
+
+    def take_after(self, passed: i64) -> list[Chunk]:
+        """Give up everything; returns the chunks that follow after ``passed`` bytes, the first of them cut there."""
+        rest: list[Chunk] = []
+        for chunk in self.chunks:
+            size: i64 = len(chunk.data)
+            if passed >= size:
+                passed -= size
+                continue
+            if passed > 0:
+                chunk.data = chunk.data[passed:]
+                passed = 0
+            rest.append(chunk)
+        self.clear()
+        return rest
