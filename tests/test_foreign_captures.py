@@ -10,6 +10,7 @@ import pytest
 
 from analyzer import analyze, pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
+from analyzer.http_semantics import HttpExchangeRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, Rows, StreamRecord, by_class
 from analyzer.schema import table_of
 from analyzer.stream import Context
@@ -110,3 +111,16 @@ def test_the_store_has_the_rows_of_every_capture(shared_captures: Path, reposito
                 name = table_of(record).name
                 counted = store.sql(f'SELECT count(*) FROM "{name}"').fetchall()
                 assert counted == [(len(rows),)], f"{name} of {paths}"
+
+
+def test_a_response_that_nobody_asked_for_is_not_given_to_the_next_request(shared_captures: Path) -> None:
+    """The server answers half a second before it is asked; the client's request then gets the answer that follows it."""
+    rows = rows_of(shared_captures / "urso+beats/packetbeat/tests/system/pcaps/http_unmatched.pcap")
+    found = [
+        (row.target, row.status_code, row.first_packet, row.end_reason) for row in rows if isinstance(row, HttpExchangeRecord)
+    ]
+    assert sorted(found, key=lambda row: row[2]) == [
+        (b"/something", None, 5, "reset"),
+        (None, 404, 12, "no request"),
+        (b"/someotherthing", 200, 14, "complete"),
+    ]

@@ -2,10 +2,13 @@
 
 A connection is in doubt where requests before the first witnessed byte may be outstanding. There a request is matched only if no
 other waits and no response is under way when it begins; a client that pipelines visibly is never matched again.
+
+A response that came before the request, by more than captures were seen to change the order, is none to it.
 """
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.http1_exchange import Exchange
 
 
@@ -50,11 +53,14 @@ class Matching:
         orphan = self.orphan
         if orphan is None and self.waiting:
             exchange = self.waiting[0]
-            if not self.is_in_doubt or started_at > exchange.request_started_at:
+            early = exchange.request_started_at - started_at
+            if early < 0 or (early <= limits.REORDER_NANOSECONDS and not self.is_in_doubt):
                 if is_final:
                     self.waiting.pop(0)
                 return exchange
-            self._stop()
+            if self.is_in_doubt or len(self.waiting) > 1:
+                self._stop()
+            self.is_in_doubt = True  # nobody asked for it: a server that gives up, or a request that was not captured
         if is_final:
             self.orphan = None
         return orphan
