@@ -60,6 +60,8 @@ class Exchange:
         self.status: i64 = -1
         self.content_type: bytes | None = None
         self.content_encoding: bytes | None = None
+        self.has_content_length = False  # of the response
+        self.early_response: list[FieldLine] | None = None  # the response header where it came before the request
         self.fields_complete = True
         self.reset_code: i64 = -1
         self.reset_direction: i64 = -1
@@ -79,6 +81,12 @@ class Exchange:
     def is_witnessed(self) -> bool:
         """Whether it was seen from its beginning, and no frame of it can have been missed."""
         return self.request.has_header and not self.is_holed
+
+    def may_be_tunnel(self) -> bool:
+        """Whether its content may belong to another protocol: a response to CONNECT has no content-length (RFC 9110 section 9.3.6)."""
+        if self.has_tunnel or self.is_connect:
+            return True
+        return self.method is None and self.number & 1 == 1 and self.status < 300 and not self.has_content_length
 
     def touch(self, started_at: i64, started_packet: i64, timestamp: i64, packet: i64) -> None:
         """Bytes of it were seen."""
@@ -129,6 +137,8 @@ class Exchange:
                 if size == 12:
                     if name == b"content-type":
                         self.content_type = line.value
+                elif size == 14 and name == b"content-length":
+                    self.has_content_length = True
                 elif size == 16 and name == b"content-encoding":
                     has_encoding = True
         if has_encoding and is_known:

@@ -271,6 +271,8 @@ class ConnectionTable:
             return start & SEQUENCE_MASK != (segment.sequence + 1) & SEQUENCE_MASK
         if half.packets > 0:  # acknowledgments
             return half.last_sequence != (segment.sequence + 1) & SEQUENCE_MASK
+        if half.first_acked >= 0:
+            return half.first_acked & SEQUENCE_MASK != (segment.sequence + 1) & SEQUENCE_MASK
         return peer.state != history.SYN_SENT  # else both open at the same time
 
     def _challenge(

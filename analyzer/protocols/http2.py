@@ -1000,6 +1000,8 @@ class Http2Dissector(FrameReceiver):
         exchange.status = status
         is_known = exchange.read_response(lines)
         self._write_section(side, exchange, "response", "header", lines)
+        if not exchange.request.has_header:
+            exchange.early_response = lines if is_known else None
         if exchange.is_connect:
             self._answer_connect(side, exchange, lines, is_known)
         if self._keeps_content and not is_stream_end and is_known and not exchange.has_tunnel:
@@ -1030,7 +1032,8 @@ class Http2Dissector(FrameReceiver):
         """A CONNECT request (RFC 9113 section 8.5, RFC 8441): the stream becomes a tunnel if the response says so."""
         exchange.is_connect = True
         if exchange.status >= 0:  # the response was delivered first
-            self._answer_connect(side, exchange, [], False)
+            lines = exchange.early_response
+            self._answer_connect(side, exchange, lines or [], lines is not None)
 
     def _answer_connect(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_known: bool) -> None:
         """The response to CONNECT: with a 2xx status, what follows belongs to another protocol."""
@@ -1072,7 +1075,7 @@ class Http2Dissector(FrameReceiver):
             exchange.fields_complete = False
         request_sha256 = self._finish_content(exchange, request, "request")
         response_sha256 = self._finish_content(exchange, response, "response")
-        code = self._reset_name(exchange, ended)
+        code = self._reset_name(exchange, reason, ended)
         error: str | None = None
         if exchange.status >= 400:
             error = str(exchange.status)
@@ -1141,7 +1144,7 @@ class Http2Dissector(FrameReceiver):
                 exchange.index,
                 self._stream.stream_index,
                 self._stream.depth + 1,
-                "http2",
+                None if exchange.may_be_tunnel() else "http2",
                 str(exchange.number),
                 exchange.started_at,
                 exchange.ended_at,
@@ -1161,7 +1164,7 @@ class Http2Dissector(FrameReceiver):
         """How an exchange ended, in the words of its row."""
         if exchange.response.is_ended and (exchange.request.is_ended or exchange.is_request_lost or exchange.reset_code == 0):
             return "complete" if exchange.request.has_begun else "no request"
-        if exchange.reset_code >= 0 or reason is CloseReason.RESET or self._goaway_code(exchange) >= 0:
+        if exchange.reset_code >= 0 or reason is CloseReason.RESET or self._goaway_code(exchange, reason) >= 0:
             return "reset"
         if not exchange.request.has_begun:
             return "no request"
@@ -1169,25 +1172,27 @@ class Http2Dissector(FrameReceiver):
             return "no response"
         return "cut"
 
-    def _goaway_code(self, exchange: Exchange) -> i64:
+    def _goaway_code(self, exchange: Exchange, reason: CloseReason | None) -> i64:
         """The error code of a GOAWAY that ended a stream, -1 where none did (RFC 9113 section 6.8)."""
         if not exchange.is_witnessed():
             return -1  # it may have ended, or been reset, before
         refused = self._to_client if exchange.number & 1 else self._to_server
         if refused.goaway_code >= 0 and exchange.number > refused.goaway_last:
             return refused.goaway_code
+        if reason is not CloseReason.FIN and reason is not CloseReason.RESET:
+            return -1  # it may have gone on after the capture
         for side in (self._to_client, self._to_server):
             if side.goaway_code > 0:
                 return side.goaway_code
         return -1
 
-    def _reset_name(self, exchange: Exchange, ended: str) -> str | None:
+    def _reset_name(self, exchange: Exchange, reason: CloseReason | None, ended: str) -> str | None:
         """The name of the error code that ended a stream."""
         if ended != "reset":
             return None
         code = exchange.reset_code
         if code < 0:
-            code = self._goaway_code(exchange)
+            code = self._goaway_code(exchange, reason)
         elif not exchange.is_witnessed():
             return None  # it may have ended, or been reset, before
         return None if code < 0 or code == UNLIMITED else error_name(code)
@@ -1204,6 +1209,8 @@ class Http2Dissector(FrameReceiver):
         if content is None:
             return None
         half.content = None
+        if exchange.may_be_tunnel():
+            return None
         content.finish(half.is_ended and half.is_certain and half.missing_bytes == 0)
         if content.fault is not None:
             self._rows += self._stream.anomaly(

@@ -324,3 +324,11 @@ def test_an_acknowledgment_recorded_before_the_syn_is_the_same_connection(wire, 
     wire.tcp(client, server, "PA", 1001, 5001, b"request")
     wire.finish()
     assert (wire.connection.role_evidence, wire.connection.bytes_to_server) == ("handshake", 7)
+
+
+def test_an_answer_with_bytes_recorded_before_the_syn_is_the_same_connection(wire, client, server):
+    wire.tcp(server, client, "PA", 5001, 1001, b"hello")
+    wire.tcp(client, server, "S", 1000)
+    wire.tcp(server, client, "SA", 5000, 1001)
+    wire.finish()
+    assert (len(wire.connections), wire.connection.packets_to_server + wire.connection.packets_to_client) == (1, 3)
