@@ -3,8 +3,9 @@
 A report file begins with comment lines ``-- title: …`` and ``-- about: …``; each of its queries follows a line
 ``-- section: heading`` and may be followed by
 
-- ``-- optional: column, column``: left out first when the terminal is narrow, the last one named first;
+- ``-- optional: column, column``: left out in this order when the terminal is narrow;
 - ``-- flexible: column``: texts, shortened when it is narrow; every other column is shown whole or not at all;
+- ``-- wrapped: column``: texts that go on in further lines instead;
 - ``-- untitled: column``: leading columns that need no heading of their own: the section's stands there;
 - ``-- empty: text``: said when there is no row; without it an empty section is left out.
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 OF_ROWS = "of_rows"
 LINE = "line"
-_DIRECTIVE = re.compile(r"--\s*(title|about|table|section|optional|flexible|untitled|empty):\s*(.*)")
+_DIRECTIVE = re.compile(r"--\s*(title|about|table|section|optional|flexible|wrapped|untitled|empty):\s*(.*)")
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Section:
     sql: str = ""
     optional: list[str] = field(default_factory=list)
     flexible: list[str] = field(default_factory=list)
+    wrapped: list[str] = field(default_factory=list)
     untitled: list[str] = field(default_factory=list)
     empty: str | None = None
 

@@ -3,13 +3,28 @@
 
 -- section: By kind
 -- empty: Nothing was lost, broken or misunderstood.
-SELECT kind, sum(occurrences)::BIGINT AS times, count(DISTINCT connection_id) AS connections, sum(missing_bytes)::BIGINT AS missing_bytes
-FROM anomalies GROUP BY ALL ORDER BY times DESC, kind;
+-- untitled: kind, such_as
+-- wrapped: such_as
+SELECT
+    replace(kind, '_', ' ') AS kind,
+    first(CASE kind WHEN 'not_understood' THEN 'first bytes ' || found ELSE concat_ws(', ', 'required ' || required, 'found ' || found) END ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, found) AS such_as,
+    nullif(count(DISTINCT connection_id), 0) AS connections, sum(occurrences)::BIGINT AS times, sum(missing_bytes)::BIGINT AS missing_bytes
+FROM anomalies WHERE kind <> 'not_decoded' GROUP BY anomalies.kind ORDER BY times DESC, kind;
 
 -- section: One by one
--- optional: section, packet, direction
--- flexible: required, found
-SELECT
-    connection_id AS connection, stream_index AS stream, direction, packet, kind, required, found, section,
-    nullif(occurrences, 1) AS times
-FROM anomalies ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, kind LIMIT 60;
+-- untitled: stream, kind, fault
+-- optional: standard
+-- wrapped: fault
+WITH faults AS (
+    SELECT
+        coalesce(connection_id || coalesce(':' || stream_index, ''), 'capture ' || capture_index, '-') AS stream, replace(kind, '_', ' ') AS kind,
+        CASE kind WHEN 'not_understood' THEN 'first bytes ' || found ELSE concat_ws(', ', 'required ' || required, 'found ' || found) END AS fault, min(packet) AS packet,
+        nullif(sum(occurrences), 1)::BIGINT AS times, any_value(section) AS standard, connection_id
+    FROM anomalies WHERE kind <> 'not_decoded' GROUP BY ALL
+)
+SELECT * EXCLUDE (connection_id), (SELECT count(*) FROM faults) AS of_rows
+FROM faults ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, kind, fault LIMIT 50;
+
+-- section: Packets of other protocols
+-- untitled: found
+SELECT found, sum(occurrences)::BIGINT AS packets FROM anomalies WHERE kind = 'not_decoded' GROUP BY ALL ORDER BY packets DESC, found;

@@ -3,33 +3,46 @@
 
 -- section: By server
 -- empty: No TCP connection and no UDP flow.
--- optional: refused, missing_bytes, idle_ns
+-- untitled: server, protocol
+-- optional: refused, idle_share, handshake_ns, missing_bytes, per_connection
 -- flexible: server
-WITH used AS (SELECT connection_id, count(*) AS exchanges, sum(duration_ns) AS busy_ns FROM exchanges GROUP BY ALL)
-SELECT
-    server_address || ':' || server_port AS server, coalesce(protocol, transport) AS protocol, count(*) AS connections,
-    sum(coalesce(exchanges, 0))::BIGINT AS exchanges,
-    round(avg(coalesce(exchanges, 0)), 1) AS per_connection,
-    median(handshake_rtt_ns)::BIGINT AS handshake_ns,
-    avg(greatest(duration_ns - coalesce(busy_ns, 0), 0))::BIGINT AS idle_ns,
-    count(*) FILTER (state IN ('S0', 'REJ')) AS refused,
-    sum(missing_bytes_to_server + missing_bytes_to_client)::BIGINT AS missing_bytes
-FROM connections LEFT JOIN used USING (connection_id)
-GROUP BY ALL ORDER BY connections DESC, server LIMIT 15;
+WITH used AS (SELECT connection_id, count(*) AS exchanges, sum(duration_ns) AS busy_ns FROM exchanges GROUP BY ALL),
+servers AS (
+    SELECT
+        server_address || ':' || server_port AS server,
+        coalesce(protocol, transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')) AS protocol,
+        count(*) AS connections, sum(exchanges)::BIGINT AS exchanges, avg(exchanges) AS per_connection,
+        median(handshake_rtt_ns)::BIGINT AS handshake_ns,
+        -- connections kept open for the next exchange; what is not understood is not called idle
+        CASE WHEN sum(exchanges) > 0 THEN 1 - least(sum(busy_ns) / nullif(sum(duration_ns) FILTER (exchanges > 0), 0), 1) END AS idle_share,
+        nullif(count(*) FILTER (transport = 'tcp' AND state IN ('S0', 'REJ')), 0) AS refused,
+        nullif(sum(missing_bytes_to_server + missing_bytes_to_client), 0)::BIGINT AS missing_bytes
+    FROM connections LEFT JOIN used USING (connection_id) GROUP BY ALL
+)
+SELECT *, (SELECT count(*) FROM servers) AS of_rows FROM servers ORDER BY connections DESC, exchanges DESC NULLS LAST, server, protocol LIMIT 15;
 
 -- section: One by one
--- optional: history, retransmitted, handshake_ns, payload_bytes, closed_by
--- flexible: client, server
+-- optional: started_at, history, retransmitted, missing_bytes, payload_bytes, closed_by, handshake_ns, exchanges
+-- flexible: ends
+WITH chosen AS (SELECT * FROM connections ORDER BY connection_id LIMIT 40),
+inside AS (
+    SELECT connection_id, string_agg(DISTINCT s.protocol, ' > ') AS protocols
+    FROM streams s JOIN chosen c USING (connection_id) WHERE s.protocol <> c.protocol GROUP BY ALL
+),
+used AS (SELECT connection_id, count(*) AS exchanges FROM exchanges SEMI JOIN chosen USING (connection_id) GROUP BY ALL)
 SELECT
     connection_id AS connection,
-    client_address || ':' || client_port AS client,
-    server_address || ':' || server_port AS server,
-    coalesce(protocol, transport) AS protocol, state, history, duration_ns,
-    bytes_to_server + bytes_to_client AS payload_bytes, handshake_rtt_ns AS handshake_ns,
-    nullif(retransmitted_packets, 0) AS retransmitted, closed_by
-FROM connections ORDER BY connection_id LIMIT 40;
+    client_address || ':' || client_port || ' → ' || server_address || ':' || server_port AS ends,
+    coalesce(protocol || coalesce(' > ' || protocols, ''), transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')) AS protocol,
+    state, history, started_at, duration_ns, exchanges, bytes_to_server + bytes_to_client AS payload_bytes,
+    handshake_rtt_ns AS handshake_ns, nullif(retransmitted_packets, 0) AS retransmitted,
+    nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes, closed_by,
+    (SELECT count(*) FROM connections) AS of_rows
+FROM chosen LEFT JOIN inside USING (connection_id) LEFT JOIN used USING (connection_id) ORDER BY connection_id;
 
--- section: By client and server: how many at a time
+-- section: TCP connections open at a time, by client and server
+-- untitled: client, server
+-- optional: shortest_ns
 -- flexible: client, server
 WITH changes AS (
     SELECT client_address, server_address, server_port, started_at AS changed_at, 1 AS change, duration_ns FROM connections WHERE transport = 'tcp'
@@ -41,8 +54,11 @@ levels AS (
         PARTITION BY client_address, server_address, server_port ORDER BY changed_at, change DESC ROWS UNBOUNDED PRECEDING
     )::BIGINT AS open
     FROM changes
+),
+pairs AS (
+    SELECT
+        client_address AS client, server_address || ':' || server_port AS server, count(*) FILTER (change = 1) AS connections,
+        max(open) AS open_at_a_time, min(duration_ns) AS shortest_ns, max(duration_ns) AS longest_ns
+    FROM levels GROUP BY ALL
 )
-SELECT
-    client_address AS client, server_address || ':' || server_port AS server, count(*) FILTER (change = 1) AS connections,
-    max(open) AS open_at_a_time, min(duration_ns) AS shortest_ns, max(duration_ns) AS longest_ns
-FROM levels GROUP BY ALL ORDER BY connections DESC, client, server LIMIT 15;
+SELECT *, (SELECT count(*) FROM pairs) AS of_rows FROM pairs ORDER BY connections DESC, client, server LIMIT 15;

@@ -1,26 +1,40 @@
 -- title: HTTP/2 streams
--- about: connections with their settings and ends, and their streams
+-- about: HTTP/2 connections with their limits, stalls and ends, and their streams
 
 -- section: Connections
 -- empty: No HTTP/2 in this capture.
--- optional: goaway, errors
+-- optional: goaway, smallest_window_bytes, pushes, missing_bytes, fields_unknown, allowed
+WITH streams_of AS (
+    SELECT
+        connection_id, nullif(count(*) FILTER (end_reason = 'reset'), 0) AS resets,
+        nullif(count(*) FILTER (NOT fields_complete), 0) AS fields_unknown
+    FROM http_exchanges WHERE http_version = '2' GROUP BY ALL
+),
+stalled AS (SELECT connection_id, count(*) AS stalls FROM stalls GROUP BY ALL)
 SELECT
-    s.connection_id AS connection, count(*) FILTER (s.depth > 0) AS streams, max(p.at_a_time) AS at_a_time,
-    (SELECT count(*) FROM http_exchanges e WHERE e.connection_id = s.connection_id AND e.end_reason = 'reset') AS resets,
-    (SELECT count(*) FROM stalls t WHERE t.connection_id = s.connection_id) AS stalls,
-    (SELECT count(*) FROM http_exchanges e WHERE e.connection_id = s.connection_id AND NOT e.fields_complete) AS fields_unknown,
-    sum(s.missing_bytes) FILTER (s.depth = 0)::BIGINT AS missing_bytes
-FROM streams s
-LEFT JOIN (SELECT connection_id, max(open_streams) AS at_a_time FROM streams_open GROUP BY ALL) p USING (connection_id)
-WHERE s.connection_id IN (SELECT connection_id FROM streams WHERE protocol = 'http2')
-GROUP BY ALL ORDER BY streams DESC, connection LIMIT 20;
+    h.connection_id AS connection, streams_opened_by_client AS streams, max_open_streams AS at_a_time,
+    server_max_concurrent_streams AS allowed, nullif(streams_opened_by_server, 0) AS pushes, resets, stalls,
+    least(smallest_window_to_server_bytes, smallest_window_to_client_bytes) AS smallest_window_bytes, fields_unknown,
+    nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes,
+    concat_ws(', ', 'client ' || goaway_to_server_code, 'server ' || goaway_to_client_code) AS goaway,
+    (SELECT count(*) FROM http2_connections) AS of_rows
+FROM http2_connections h JOIN connections USING (connection_id)
+LEFT JOIN streams_of USING (connection_id) LEFT JOIN stalled USING (connection_id)
+ORDER BY streams DESC, connection LIMIT 20;
 
 -- section: Streams
--- optional: first_byte_ns, stalled_ns, response_content_bytes
--- flexible: target
+-- untitled: stream
+-- optional: number, response_content_bytes, stalled_ns, first_byte_ns
+-- flexible: exchange
+WITH chosen AS (
+    SELECT * FROM http_exchanges WHERE http_version = '2'
+    ORDER BY coalesce(request_started_at, response_started_at), connection_id, stream_index LIMIT 60
+)
 SELECT
-    e.connection_id AS connection, s.protocol_stream_id AS stream, e.request_method AS method, e.target, e.status_code AS status,
-    e.duration_ns, e.time_to_first_byte_ns AS first_byte_ns, nullif(e.stalled_ns, 0) AS stalled_ns, e.response_content_bytes,
-    CASE WHEN e.reset_code IS NULL THEN e.end_reason ELSE e.end_reason || ' ' || e.reset_code END AS ended
-FROM http_exchanges e JOIN streams s USING (connection_id, stream_index)
-WHERE e.http_version = '2' ORDER BY coalesce(e.request_started_at, e.response_started_at), e.connection_id, e.stream_index LIMIT 60;
+    e.connection_id || ':' || e.stream_index AS stream, s.protocol_stream_id::BIGINT AS number,
+    concat_ws(' ', request_method, coalesce(authority, '') || coalesce(e.target, '')) AS exchange,
+    status_code AS status, e.duration_ns, time_to_first_byte_ns AS first_byte_ns, nullif(e.stalled_ns, 0) AS stalled_ns,
+    response_content_bytes, CASE WHEN e.end_reason <> 'complete' THEN concat_ws(' ', e.end_reason, reset_code) END AS ended,
+    (SELECT count(*) FROM http_exchanges WHERE http_version = '2') AS of_rows
+FROM chosen e LEFT JOIN streams s USING (connection_id, stream_index)
+ORDER BY coalesce(request_started_at, response_started_at), e.connection_id, e.stream_index;

@@ -4,6 +4,7 @@ Narrowing goes in steps until the table fits: columns that are optional are left
 shortened, the widest first; and where even that does not do, each row becomes a list of its values.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from analyzer.reports import values
 BETWEEN = "  "
 COMFORTABLE = 32  # optional columns go before a text is shortened to less
 NARROWEST = 8  # of a shortened text
+_UNKNOWN = {values.NOTHING, "NULL"}
 _STYLES = {"error_type": "red", "problem": "red", "end_reason": "yellow", "ended": "yellow", "kind": "yellow"}
 
 
@@ -27,7 +29,8 @@ class Column:
     cells: list[str]
     is_right_aligned: bool = False
     is_flexible: bool = False
-    is_optional: bool = False
+    is_wrapped: bool = False  # goes on in further lines instead of being shortened
+    leaves: int = 0  # 0 stays; of the others the lowest is left out first
     width: int = 0  # of the widest cell and the heading; less when texts are shortened
 
     def __post_init__(self) -> None:
@@ -35,7 +38,7 @@ class Column:
 
     def least(self, narrowest: int) -> int:
         """The width below which it is not shortened."""
-        return min(self.width, max(narrowest, cell_len(self.heading))) if self.is_flexible else self.width
+        return min(self.width, max(narrowest, cell_len(self.heading))) if self.is_flexible or self.is_wrapped else self.width
 
     def padded(self, shown: str, *, is_last: bool) -> str:
         """A cell in the column's width; nothing follows the last one."""
@@ -49,7 +52,7 @@ class Column:
 def fit(columns: Sequence[Column], width: int) -> list[Column] | None:
     """The columns that are shown, in their widths; None when no table of them is so narrow."""
     shown = [replace(column) for column in columns]
-    for column in reversed([column for column in shown if column.is_optional]):
+    for column in sorted([column for column in shown if column.leaves], key=lambda column: column.leaves):
         if _total([each.least(COMFORTABLE) for each in shown]) <= width:
             break
         shown.remove(column)
@@ -70,6 +73,20 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(BETWEEN) * max(len(widths) - 1, 0)
 
 
+def make_room(shown: Sequence[Column], title: Text, untitled: Sequence[str], width: int) -> None:
+    """Widen the last of the ``untitled`` leading columns where their headings' place is too narrow for the title."""
+    leading = [column for column in shown if column.name in untitled and not column.is_right_aligned]
+    if not leading or len(leading) == len(shown):
+        return
+    place = shown.index(leading[-1]) + 1
+    blanks = _total([column.width for column in shown[:place]])
+    if shown[place].is_right_aligned:
+        blanks += len(BETWEEN) + shown[place].width - cell_len(shown[place].heading) - len(BETWEEN)
+    lacking = cell_len(title.plain) - blanks
+    if 0 < lacking <= width - _total([column.width for column in shown]):
+        leading[-1].width += lacking
+
+
 def header(shown: Sequence[Column], title: Text, untitled: Sequence[str] = ()) -> list[Text]:
     """The line of headings. The title stands in it where the leading columns are ``untitled`` and leave it room, else above."""
     texts = ["" if column.name in untitled else column.heading for column in shown]
@@ -83,18 +100,31 @@ def header(shown: Sequence[Column], title: Text, untitled: Sequence[str] = ()) -
 def body(shown: Sequence[Column], places: Sequence[int]) -> list[Text]:
     """The rows at these places as lines."""
     lines = []
-    last = len(shown) - 1
     for place in places:
-        line = Text()
-        for position, column in enumerate(shown):
-            cell = column.cells[place]
-            style = "dim" if cell in {values.NOTHING, "NULL"} else _STYLES.get(column.name, "")
-            line.append(column.padded(cell, is_last=position == last), style)
-            if position < last:
-                line.append(BETWEEN)
-        line.rstrip()
-        lines.append(line)
+        cells = [textwrap.wrap(column.cells[place], column.width) if column.is_wrapped else [] for column in shown]
+        for number in range(max([1, *map(len, cells)])):
+            lines.append(
+                _line(shown, [_part(column, place, wrapped, number) for column, wrapped in zip(shown, cells, strict=True)])
+            )
     return lines
+
+
+def _part(column: Column, place: int, wrapped: Sequence[str], number: int) -> str:
+    """What a cell has in its line with this number."""
+    if column.is_wrapped:
+        return wrapped[number] if number < len(wrapped) else ""
+    return "" if number else column.cells[place]
+
+
+def _line(shown: Sequence[Column], cells: Sequence[str]) -> Text:
+    line = Text()
+    last = len(shown) - 1
+    for position, (column, cell) in enumerate(zip(shown, cells, strict=True)):
+        line.append(column.padded(cell, is_last=position == last), "dim" if cell in _UNKNOWN else _STYLES.get(column.name, ""))
+        if position < last:
+            line.append(BETWEEN)
+    line.rstrip()
+    return line
 
 
 def listed(columns: Sequence[Column], places: Sequence[int]) -> list[Text]:

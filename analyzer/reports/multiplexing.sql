@@ -1,61 +1,61 @@
 -- title: Multiplexing
 -- about: streams open at a time over time, per connection, and what reuse saved
 
--- section: Streams open at a time
+-- table: spans
+-- from one change to the next: the most that were open at that moment, and how many stayed open
+WITH moments AS (
+    SELECT connection_id, epoch_ns(changed_at) AS changed, max(open_streams) AS highest, sum(change) AS change
+    FROM streams_open GROUP BY ALL
+)
+SELECT
+    connection_id, changed, highest, sum(change) OVER following::BIGINT AS level, lead(changed, 1, changed) OVER following AS until
+FROM moments WINDOW following AS (PARTITION BY connection_id ORDER BY changed);
+
+-- section: Open at a time, each connection from its first stream to its last
 -- empty: Nothing was exchanged in this capture.
--- optional: lasts_ns, average
+-- untitled: connection, server
+-- optional: protocol, average, lasts_ns
 -- flexible: server
 WITH chosen AS (
-    SELECT connection_id, count(*) AS changes, max(open_streams) AS at_most, min(changed_at) AS first_at, max(changed_at) AS last_at
-    FROM streams_open GROUP BY ALL ORDER BY changes DESC, connection_id LIMIT 20
+    SELECT
+        connection_id, max(highest) AS at_most, min(changed) AS first_at, greatest(max(until) - min(changed), 1) AS lasts_ns,
+        sum(level * (until - changed)) / greatest(max(until) - min(changed), 1) AS average
+    FROM spans GROUP BY ALL ORDER BY at_most DESC, count(*) DESC, connection_id LIMIT 20
 ),
-slots AS (
-    SELECT connection_id, slot, epoch_ns(first_at) + (epoch_ns(last_at) - epoch_ns(first_at)) * slot // 40 AS slot_from,
-        epoch_ns(first_at) + (epoch_ns(last_at) - epoch_ns(first_at)) * (slot + 1) // 40 AS slot_to
-    FROM chosen, range(40) AS slots(slot)
+-- a connection's time in 30 slots; each shows the most that were open in it
+touched AS (
+    SELECT
+        connection_id, highest, level, least((changed - first_at) * 30 // lasts_ns, 29) AS first_slot,
+        least((until - first_at) * 30 // lasts_ns, 29) AS last_slot
+    FROM spans JOIN chosen USING (connection_id)
 ),
 levels AS (
-    SELECT s.connection_id, s.slot, coalesce(o.open_streams, 0) AS level
-    FROM slots s ASOF LEFT JOIN (
-        -- of several changes at one time the last is the level that lasts
-        SELECT connection_id, epoch_ns(changed_at) AS changed, arg_max(open_streams, place) AS open_streams
-        FROM (SELECT *, row_number() OVER (PARTITION BY connection_id) AS place FROM streams_open) GROUP BY ALL
-    ) o ON o.connection_id = s.connection_id AND o.changed <= s.slot_from
-),
-peaks AS (
-    SELECT s.connection_id, s.slot, max(o.open_streams) AS level
-    FROM slots s JOIN streams_open o ON o.connection_id = s.connection_id AND epoch_ns(o.changed_at) >= s.slot_from
-        AND (epoch_ns(o.changed_at) < s.slot_to OR s.slot = 39)
-    GROUP BY ALL
+    SELECT connection_id, first_slot AS slot, highest AS open FROM touched
+    UNION ALL
+    SELECT connection_id, unnest(range(first_slot + 1, last_slot + 1)), level FROM touched WHERE last_slot > first_slot
 ),
 drawn AS (
-    SELECT connection_id, list(greatest(l.level, coalesce(p.level, 0)) ORDER BY slot) AS open_over_time
-    FROM levels l LEFT JOIN peaks p USING (connection_id, slot) GROUP BY ALL
+    SELECT connection_id, list(open ORDER BY slot) AS open_over_time
+    FROM (SELECT connection_id, slot, max(open) AS open FROM levels GROUP BY ALL) GROUP BY ALL
 )
 SELECT
-    connection_id AS connection, c.server_address || ':' || c.server_port AS server, c.protocol, at_most,
-    epoch_ns(last_at) - epoch_ns(first_at) AS lasts_ns, open_over_time
-FROM chosen JOIN drawn USING (connection_id) JOIN connections c USING (connection_id)
-ORDER BY changes DESC, connection;
+    connection_id AS connection, server_address || ':' || server_port AS server, protocol, open_over_time, at_most, average, lasts_ns,
+    (SELECT count(DISTINCT connection_id) FROM spans) AS of_rows
+FROM chosen JOIN drawn USING (connection_id) JOIN connections USING (connection_id)
+ORDER BY at_most DESC, average DESC, connection_id;
 
 -- section: What reuse saved, by server
+-- untitled: server
 -- optional: idle_share, handshake_ns
 -- flexible: server
-WITH used AS (
-    SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL
-),
-busy AS (
-    -- time with at least one exchange open
-    SELECT connection_id, sum(until - since) AS busy_ns FROM (
-        SELECT connection_id, open_streams, epoch_ns(changed_at) AS since,
-            lead(epoch_ns(changed_at), 1, epoch_ns(changed_at)) OVER (PARTITION BY connection_id ORDER BY changed_at) AS until
-        FROM streams_open
-    ) WHERE open_streams > 0 GROUP BY ALL
+WITH used AS (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL),
+busy AS (SELECT connection_id, sum(until - changed) AS busy_ns FROM spans WHERE level > 0 GROUP BY ALL),
+servers AS (
+    SELECT
+        server_address || ':' || server_port AS server, count(*) AS connections, sum(exchanges)::BIGINT AS exchanges,
+        avg(exchanges) AS per_connection, median(handshake_rtt_ns)::BIGINT AS handshake_ns,
+        (median(handshake_rtt_ns) * sum(exchanges - 1))::BIGINT AS saved_ns,
+        1 - least(sum(coalesce(busy_ns, 0)) / nullif(sum(duration_ns), 0), 1) AS idle_share
+    FROM used JOIN connections USING (connection_id) LEFT JOIN busy USING (connection_id) GROUP BY ALL
 )
-SELECT
-    server_address || ':' || server_port AS server, count(*) AS connections, sum(exchanges)::BIGINT AS exchanges,
-    round(avg(exchanges), 1) AS per_connection, median(handshake_rtt_ns)::BIGINT AS handshake_ns,
-    (median(handshake_rtt_ns) * sum(exchanges - 1))::BIGINT AS saved_ns,
-    1 - least(sum(busy_ns) / nullif(sum(duration_ns), 0), 1) AS idle_share
-FROM used JOIN connections USING (connection_id) LEFT JOIN busy USING (connection_id)
-GROUP BY ALL ORDER BY exchanges DESC, server LIMIT 15;
+SELECT *, (SELECT count(*) FROM servers) AS of_rows FROM servers ORDER BY exchanges DESC, server LIMIT 15;

@@ -33,7 +33,8 @@ WITH RECURSIVE holders AS (
 paths AS (
     SELECT
         connection_id, 0::BIGINT AS stream_index, protocol,
-        coalesce(protocol, transport || CASE WHEN bytes_to_server + bytes_to_client > 0 THEN ', not recognised' ELSE ', no data' END) AS path
+        coalesce(protocol, transport || CASE WHEN bytes_to_server + bytes_to_client > 0 THEN ', not recognised'
+            WHEN state = 'REJ' THEN ', refused' WHEN transport = 'tcp' AND state = 'S0' THEN ', not answered' ELSE ', no data' END) AS path
     FROM connections
     UNION ALL
     SELECT s.connection_id, s.stream_index, s.protocol, p.path || if(s.protocol IS DISTINCT FROM p.protocol, ' > ' || coalesce(s.protocol, 'not recognised'), '')
@@ -87,7 +88,7 @@ WITH totals AS (
 SELECT unnest([
     format('{:,} exchange{} over {:,} connection{}', exchanges, if(exchanges = 1, '', 's'), connections, if(connections = 1, '', 's'))
     || CASE WHEN connections > 1 THEN format(': {:.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
-    CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time on a connection' END
+    CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time' END
     || CASE WHEN exchanges > connections AND handshakes > 0 THEN
         format('; reuse saved {:,} TCP handshake{} of {}', exchanges - connections, if(exchanges - connections = 1, '', 's'),
             CASE WHEN handshake_ns < 1e6 THEN format('{:.3g} µs', handshake_ns / 1e3) ELSE format('{:.4g} ms', handshake_ns / 1e6) END)
@@ -97,7 +98,7 @@ FROM totals WHERE connections > 0;
 
 -- section: Connections that carried most
 -- untitled: connection, ends, protocol
--- optional: streams, messages, payload_bytes, lasts_ns, handshake_ns
+-- optional: handshake_ns, lasts_ns, payload_bytes, messages, streams
 -- flexible: ends
 WITH most AS (
     SELECT * FROM connections LEFT JOIN per_connection USING (connection_id) WHERE protocol IS NOT NULL
@@ -178,7 +179,9 @@ FROM faults GROUP BY ALL ORDER BY sum(times) DESC, what LIMIT 8;
 
 -- section: Packets of other protocols
 WITH others AS (
-    SELECT found, sum(occurrences)::BIGINT AS packets FROM anomalies WHERE kind = 'not_decoded' GROUP BY ALL
+    SELECT found, sum(occurrences)::BIGINT AS packets FROM anomalies
+    WHERE kind = 'not_decoded' AND found NOT LIKE '%fragment, waiting' -- for the rest of a datagram
+    GROUP BY ALL
 )
 SELECT string_agg(format('{} {:,}', found, packets), ', ' ORDER BY packets DESC, found)
     || coalesce((SELECT format(', and {:,} of other kinds', sum(packets)::BIGINT) FROM (FROM others ORDER BY packets DESC, found OFFSET 8) HAVING count(*) > 0), '') AS line

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 FEWEST_ROWS = 3  # a section keeps them however low the terminal is
 
 
-def columns_of(
-    names: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    optional: Sequence[str] = (),
-    flexible: Sequence[str] = (),
-) -> list[layout.Column]:
+def columns_of(part: Section, names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[layout.Column]:
     """A report's columns as people read them; those without a value in any row are left out."""
     found = []
     for place, name in enumerate(names):
@@ -30,9 +25,11 @@ def columns_of(
         if name == OF_ROWS or all(cell is None for cell in cells):
             continue
         right = values.is_right_aligned(name, cells)
+        leaves = part.optional.index(name) + 1 if name in part.optional else 0
+        shown = values.texts(name, cells)
         found.append(
             layout.Column(
-                name, values.heading(name), values.texts(name, cells), right, name in flexible and not right, name in optional
+                name, values.heading(name), shown, right, name in part.flexible and not right, name in part.wrapped, leaves
             )
         )
     return found
@@ -82,6 +79,7 @@ class _Block:
         shown = layout.fit(self.columns, width)
         if shown is None:
             return [title, *layout.listed(self.columns, range(rows))]
+        layout.make_room(shown, title, self.section.untitled, width)
         return [*layout.header(shown, title, self.section.untitled), *layout.body(shown, range(rows))]
 
 
@@ -97,7 +95,7 @@ def _block(part: Section, relation: "DuckDBPyRelation", width: int) -> _Block | 
         written = [line for row in rows for line in _wrapped(values.text(LINE, row[0]), width)]
         return _Block(part, written=written, rows=len(written))
     of_rows = rows[0][names.index(OF_ROWS)] if OF_ROWS in names else 0
-    return _Block(part, columns_of(names, rows, part.optional, part.flexible), [], len(rows), of_rows)
+    return _Block(part, columns_of(part, names, rows), [], len(rows), of_rows)
 
 
 def _wrapped(line: str, width: int) -> list[Text]:

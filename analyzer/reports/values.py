@@ -11,6 +11,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 NOTHING = "-"  # a value that is not known, or that the row has not
 _IDENTIFIERS = {"connection", "stream", "packet", "port", "status", "index", "message", "close_code", "status_code"}
 _IDENTIFIER_ENDINGS = ("_id", "_index", "_port", "_packet")
+_LEAST_OF_AN_END = 10  # cells, with the arrow
 _NUMBERS = {
     *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
     *("FLOAT", "DOUBLE"),
@@ -115,6 +116,9 @@ def shortened(column: str, shown: str, width: int) -> str:
         return shown
     if column not in _CUT_IN_THE_MIDDLE:
         return set_cell_size(shown, width - 1).rstrip(" ") + "…"
+    left, arrow, right = shown.partition(" → ")
+    if arrow and cell_len(right) + _LEAST_OF_AN_END <= width:  # two ends: the first one gives way
+        return set_cell_size(left, width - cell_len(right) - len("… → ")).rstrip(" ") + "… → " + right
     head = (width - 1) // 3
     end = set_cell_size(shown[::-1], width - 1 - head).rstrip(" ")[::-1]
     return set_cell_size(shown, head).rstrip(" ") + "…" + end

@@ -3,33 +3,42 @@
 
 -- section: Conversations
 -- empty: No WebSocket in this capture.
--- optional: largest_bytes, saved_share, closed
+-- untitled: stream, target
+-- optional: largest_bytes, incomplete, saved_share, pings, payload_bytes
 -- flexible: target
 WITH said AS (
     SELECT
         connection_id, stream_index,
-        count(*) FILTER (opcode IN ('text', 'binary') AND direction = 'to_server') AS sent,
-        count(*) FILTER (opcode IN ('text', 'binary') AND direction = 'to_client') AS received,
-        count(*) FILTER (opcode IN ('ping', 'pong')) AS pings,
+        count(*) FILTER (opcode IN ('text', 'binary') AND direction = 'to_server') AS to_server,
+        count(*) FILTER (opcode IN ('text', 'binary') AND direction = 'to_client') AS to_client,
+        nullif(count(*) FILTER (opcode IN ('ping', 'pong')), 0) AS pings,
         sum(payload_bytes)::BIGINT AS payload_bytes, max(payload_bytes) AS largest_bytes,
         1 - sum(wire_bytes) FILTER (is_compressed) / nullif(sum(payload_bytes) FILTER (is_compressed), 0) AS saved_share,
-        arg_max(close_code::VARCHAR || coalesce(' ' || nullif(close_reason, ''), ''), message_index) FILTER (opcode = 'close') AS closed
+        nullif(count(*) FILTER (NOT is_complete), 0) AS incomplete,
+        arg_min(concat_ws(' ', close_code, nullif(close_reason, '')), message_index) FILTER (opcode = 'close') AS closed
     FROM websocket_messages GROUP BY ALL
+),
+chosen AS (SELECT * FROM said ORDER BY to_server + to_client DESC, connection_id, stream_index LIMIT 20),
+opened AS (
+    -- the handshake is in the stream around the WebSocket (RFC 6455), or in its own (RFC 8441)
+    SELECT c.connection_id, c.stream_index, any_value(coalesce(e.authority, '') || coalesce(e.target, '')) AS target
+    FROM chosen c JOIN streams s USING (connection_id, stream_index) JOIN http_exchanges e ON e.connection_id = c.connection_id
+    WHERE (e.stream_index = c.stream_index AND e.status_code = 200) OR (e.stream_index = s.parent_index AND e.status_code = 101)
+    GROUP BY ALL
 )
 SELECT
-    m.connection_id AS connection, m.stream_index AS stream,
-    (SELECT any_value(coalesce(e.authority, '') || coalesce(e.target, '')) FROM http_exchanges e
-     WHERE e.connection_id = m.connection_id AND e.stream_index IN (s.parent_index, s.stream_index) AND e.status_code IN (101, 200)) AS target,
-    sent, received, pings, m.payload_bytes, largest_bytes, saved_share, epoch_ns(s.ended_at) - epoch_ns(s.started_at) AS lasts_ns, closed
-FROM said m JOIN streams s USING (connection_id, stream_index)
-ORDER BY sent + received DESC, connection, stream LIMIT 20;
+    connection_id || ':' || stream_index AS stream, target, to_server, to_client, pings, payload_bytes, largest_bytes, saved_share,
+    epoch_ns(s.ended_at) - epoch_ns(s.started_at) AS lasts_ns, incomplete, nullif(closed, '') AS closed, (SELECT count(*) FROM said) AS of_rows
+FROM chosen LEFT JOIN opened USING (connection_id, stream_index) JOIN streams s USING (connection_id, stream_index)
+ORDER BY to_server + to_client DESC, connection_id, stream_index;
 
 -- section: Messages
+-- untitled: stream, message, way, opcode
 -- optional: packet, started_at, frames
 -- flexible: text
 SELECT
-    connection_id AS connection, stream_index AS stream, message_index AS message,
-    started_at::TIMESTAMP AS started_at, CASE direction WHEN 'to_server' THEN '→' ELSE '←' END AS way, opcode, payload_bytes,
-    CASE WHEN opcode = 'close' THEN concat_ws(' ', close_code, close_reason) ELSE text END AS text,
-    frame_count AS frames, first_packet AS packet
-FROM websocket_messages ORDER BY started_at, connection_id, stream_index, message_index LIMIT 40;
+    connection_id || ':' || stream_index AS stream, message_index AS message, CASE direction WHEN 'to_server' THEN '→' ELSE '←' END AS way,
+    coalesce(opcode, 'unknown') AS opcode, payload_bytes, started_at, nullif(frame_count, 1) AS frames, first_packet AS packet,
+    CASE WHEN opcode = 'close' THEN nullif(concat_ws(' ', close_code, close_reason), '') ELSE text END AS text,
+    (SELECT count(*) FROM websocket_messages) AS of_rows
+FROM websocket_messages ORDER BY websocket_messages.started_at, connection_id, stream_index, message_index LIMIT 40;
