@@ -41,7 +41,7 @@ class HttpExchangeRecord(Record):
     http_version: "Annotated[str | None, conversation('1.0, 1.1, 2 or 3')]" = None
     request_method: "Annotated[bytes | None, conversation('method')]" = None
     scheme: "Annotated[bytes | None, conversation('scheme, where the request says it')]" = None
-    authority: "Annotated[bytes | None, conversation('Host or :authority')]" = None
+    authority: "Annotated[bytes | None, conversation('Host or :authority', Masking.AUTHORITY)]" = None
     target: "Annotated[bytes | None, conversation('path and query', Masking.TARGET)]" = None
     status_code: "Annotated[int | None, conversation('status of the final response')]" = None
     request_started_at: "Annotated[int | None, time('first byte of the request')]" = None

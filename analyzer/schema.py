@@ -36,6 +36,7 @@ class Masking(Enum):
 
     NONE = "none"
     TARGET = "target"  # a request target: well-known query parameters are masked
+    AUTHORITY = "authority"  # an authority: a password before the host is masked
     FIELDS = "fields"  # field lines: the values of fields such as authorization are masked
     WHOLE = "whole"  # the value itself is a secret
 

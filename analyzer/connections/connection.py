@@ -18,6 +18,8 @@ PROTOCOL: Final = "protocol"
 PORT: Final = "port"
 FIRST_SENDER: Final = "first_sender"
 
+SYSTEM_PORTS: Final = 1024  # below it are the ports that only servers take (RFC 6335 section 6)
+
 
 class Connection:
     """A TCP connection or UDP flow. Side 0 is the end whose packet came first."""
@@ -63,6 +65,8 @@ class Connection:
             self.role_evidence = PORT
 
     def _is_server_port(self, port: i64) -> bool:
+        if 0 < port < SYSTEM_PORTS:
+            return True
         key = (self.transport, port)
         return key in self.context.server_ports or key in self.context.decode_as
 

@@ -167,7 +167,8 @@ def _converter(column: Column, masker: Masker | None) -> Convert | None:
     """What the values of a column go through before Arrow takes them; None when nothing."""
     mask = None
     if masker is not None and column.python_type is not list and column.masking is not Masking.NONE:
-        mask = {Masking.TARGET: masker.target, Masking.WHOLE: masker.value}[column.masking]
+        masks = {Masking.TARGET: masker.target, Masking.AUTHORITY: masker.authority, Masking.WHOLE: masker.value}
+        mask = masks[column.masking]
     if column.python_type is bytes:
         return _texts(sys.maxsize if column.is_content else limits.TEXT_BYTES, mask)
     return None if mask is None else _masked_strings(mask)

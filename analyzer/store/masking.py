@@ -63,7 +63,8 @@ class _Kind(Enum):
     COOKIE = 1
     SET_COOKIE = 2
     TARGET = 3
-    SECRET = 4
+    AUTHORITY = 4
+    SECRET = 5
 
 
 @functools.lru_cache(maxsize=1024)  # the same few names come again and again
@@ -75,6 +76,8 @@ def _kind(name: bytes) -> _Kind:
         return _Kind.COOKIE
     if lowered in _TARGET_FIELDS:
         return _Kind.TARGET
+    if lowered in (b":authority", b"host"):
+        return _Kind.AUTHORITY
     return _Kind.SECRET if _SECRET_FIELD.search(lowered) else _Kind.PLAIN
 
 
@@ -102,6 +105,12 @@ class Masker:
             target = _PARAMETER.sub(self._parameter, target)
         return target
 
+    def authority(self, authority: bytes) -> bytes:
+        """Mask the password in user information (RFC 3986 section 3.2.1), which an authority should not have."""
+        user_information, at, host = authority.rpartition(b"@")
+        user, colon, password = user_information.partition(b":")
+        return user + colon + self.value(password) + at + host
+
     def field(self, name: bytes | None, value: bytes | None) -> bytes | None:
         """Mask what is secret in the value of a field line; an unknown value stays unknown."""
         if value is None:
@@ -115,6 +124,8 @@ class Masker:
             return self._cookies(value, frozenset())
         if kind is _Kind.TARGET:
             return self.target(value)
+        if kind is _Kind.AUTHORITY:
+            return self.authority(value)
         scheme, space, credentials = value.partition(b" ")
         if name is not None and space and scheme.lower() in _SCHEMES:
             return scheme + space + self.value(credentials.strip(b" "))

@@ -239,9 +239,16 @@ def test_what_was_found_before_the_sides_turned_names_the_right_direction(make_w
 
 
 def test_the_first_sender_is_the_client_where_nothing_else_tells(wire, client, server):
+    other = (server[0], 50_000)
+    wire.tcp(other, client, "PA", 5001, 1001, b"response")
+    wire.finish()
+    assert (wire.connection.client_port, wire.connection.role_evidence) == (50_000, "first_sender")
+
+
+def test_a_port_that_only_servers_take_tells_who_the_server_is(wire, client, server):
     wire.tcp(server, client, "PA", 5001, 1001, b"response")
     wire.finish()
-    assert (wire.connection.client_port, wire.connection.role_evidence) == (80, "first_sender")
+    assert (wire.connection.server_port, wire.connection.role_evidence) == (80, "port")
 
 
 def test_connections_end_in_order_and_the_least_recently_used_make_room(wire, client, server):

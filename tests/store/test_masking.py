@@ -94,3 +94,10 @@ def test_masking_time_grows_with_the_length_only() -> None:
     hostile = [b"/?" + b"a_" * 20_000 + b"=1", b"//" * 20_000 + b":@", b"?x=;" * 10_000, b"//a:" + b"b" * 40_000]
     for target in hostile:
         KEY.target(target)
+
+
+def test_a_password_in_an_authority_is_masked_and_the_host_stays() -> None:
+    assert KEY.authority(b"user:secret@example.org:8080") == b"user:" + KEY.value(b"secret") + b"@example.org:8080"
+    assert KEY.field(b":authority", b"user:a@b@host") == b"user:" + KEY.value(b"a@b") + b"@host"
+    for plain in (b"example.org:8080", b"[::1]:80", b"user@host", b"", b":@"):
+        assert KEY.authority(plain) == plain
