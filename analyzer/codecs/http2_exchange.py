@@ -31,6 +31,12 @@ class Half(Window):
         self.told_stall: i64 = -1  # the connection's stall it was last counted in
         self.content: Content | None = None
 
+    def content_size(self, is_given_up: bool) -> int | None:
+        """How much content there is in all, None where that is not certain; ``is_given_up``: its sender reset the stream."""
+        if not self.is_certain or not self.has_header or self.content_bytes < 0:
+            return None
+        return self.content_bytes if self.is_ended or is_given_up else None
+
 
 class HeldContent:
     """Content of a CONNECT request that waits for the response."""

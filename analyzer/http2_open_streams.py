@@ -1,0 +1,246 @@
+"""The open streams of an HTTP/2 connection (RFC 9113 section 5.1): how they open, and when they are over.
+
+A stream is over when both sides have ended, or when it was reset and the other side can say nothing more.
+"""
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.codecs.http2_exchange import Exchange
+from analyzer.codecs.http2_frames import LARGEST_WINDOW
+from analyzer.codecs.http2_side import Side
+from analyzer.codecs.http2_sides import Sides
+from analyzer.codecs.http2_streams import StreamNumbers
+from analyzer.http2_rows import Http2Rows
+from analyzer.http2_tunnels import Tunnels
+from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Scope
+
+
+class OpenStreams:
+    """Finds streams by their numbers, opens and ends them."""
+
+    def __init__(self, scope: Scope, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
+        self.exchanges: dict[int, Exchange] = {}
+        self.client_numbers = StreamNumbers(1)
+        self.server_numbers = StreamNumbers(2)
+        self.opened_by_client: i64 = 0
+        self.opened_by_server: i64 = 0
+        self.most_open: i64 = 0
+        self._scope = scope
+        self._sides = sides
+        self._rows = rows
+        self._tunnels = tunnels
+        self._responses_first: dict[int, Exchange] = {}  # open ones whose request was not seen yet
+        self._lingering: dict[int, Exchange] = {}  # open ones that one side has reset
+
+    # --- the beginning ---
+
+    def find_or_open(self, side: Side, stream_id: i64) -> Exchange | None:
+        """The stream of a frame; None where it is over: such a frame comes late, or is wrong."""
+        exchange = self.exchanges.get(stream_id)
+        if exchange is not None:
+            return exchange
+        if stream_id & 1 == 0:
+            if side.direction == TO_SERVER or not self.server_numbers.is_unopened(stream_id):
+                return None
+            self.server_numbers.open(stream_id)
+            exchange = self._open(side, stream_id)
+            exchange.is_request_lost = True
+            return exchange
+        if not self.client_numbers.is_unopened(stream_id):
+            return None
+        exchange = self._open(side, stream_id)
+        if side.direction == TO_SERVER:
+            self.give_requests_up(stream_id)
+            self.client_numbers.open(stream_id)
+        else:
+            self._await_request(exchange)
+        return exchange
+
+    def promise(self, side: Side, stream_id: i64) -> Exchange | None:
+        """Open the stream that the server promises; None where it has been open."""
+        if stream_id == 0 or stream_id in self.exchanges or not self.server_numbers.is_unopened(stream_id):
+            return None
+        self.server_numbers.open(stream_id)
+        return self._open(side, stream_id)
+
+    def _open(self, side: Side, stream_id: i64) -> Exchange:
+        return self.open(stream_id, side.framer.started_at, side.framer.started_packet)
+
+    def open(self, stream_id: i64, timestamp: i64, packet: i64) -> Exchange:
+        """Open a stream."""
+        exchanges = self.exchanges
+        if len(exchanges) >= limits.HTTP2_OPEN_STREAMS:
+            self._drop_oldest()
+        exchange = Exchange(stream_id, self._scope.new_stream_index(), timestamp, packet)
+        exchanges[stream_id] = exchange
+        if self._sides.to_server.framer.is_lost():
+            exchange.is_holed = True
+            exchange.request.is_certain = False
+            exchange.fields_complete = False
+        if self._sides.to_client.framer.is_lost():
+            exchange.is_holed = True
+            exchange.response.is_certain = False
+            exchange.fields_complete = False
+        open_streams = len(exchanges) - len(self._lingering)
+        if open_streams > self.most_open:
+            self.most_open = open_streams
+        if stream_id & 1:
+            self.opened_by_client += 1
+        else:
+            self.opened_by_server += 1
+        return exchange
+
+    def _drop_oldest(self) -> None:
+        """Too many streams are open: the oldest is written as it stands."""
+        for exchange in self.exchanges.values():
+            self._rows.note(
+                -1,
+                exchange.ended_at,
+                exchange.last_packet,
+                "limit",
+                f"at most {limits.HTTP2_OPEN_STREAMS} streams open at a time",
+                "more",
+                "RFC 9113 section 5.1.2",
+                None,
+                exchange.index,
+            )
+            self._end(exchange, CloseReason.LIMIT)
+            return
+
+    # --- responses that come before their requests ---
+
+    def _await_request(self, exchange: Exchange) -> None:
+        """A response has come first: its request is on the way here, or was missed."""
+        to_server = self._sides.to_server
+        if exchange.number < self.client_numbers.highest or to_server.framer.is_lost() or to_server.is_closed:
+            exchange.is_request_lost = True
+        else:
+            self._responses_first[exchange.number] = exchange
+            if len(self._responses_first) > limits.HTTP2_RESPONSES_FIRST:
+                self.give_requests_up(-1)
+
+    def saw_request(self, exchange: Exchange) -> None:
+        """The request of a stream is seen."""
+        if self._responses_first:
+            self._responses_first.pop(exchange.number, None)
+
+    def give_requests_up(self, below: i64 = LARGEST_WINDOW) -> None:
+        """Requests on streams below a number that was now opened will not come; -1: neither will the oldest."""
+        if not self._responses_first:
+            return
+        for exchange in list(self._responses_first.values()):
+            if below < 0 or exchange.number < below:
+                exchange.is_request_lost = True
+                del self._responses_first[exchange.number]
+                self.settle(exchange)
+                if below < 0:
+                    return
+
+    # --- waiting ---
+
+    def wait(self, side: Side, exchange: Exchange) -> None:
+        """Count how long bytes of a stream waited behind a hole in TCP."""
+        framer = side.framer
+        wait = framer.waited
+        if wait > 0:
+            scope = self._scope
+            if scope.stall_index >= 0 or framer.released > framer.timestamp:
+                exchange.stalled += scope.waited(exchange.index, 0, wait)
+
+    # --- the end ---
+
+    def end_half(self, side: Side, exchange: Exchange, is_timed: bool) -> None:
+        """One side of a stream has said everything; its last byte may be missing, then it has no time."""
+        half = exchange.request if side.direction == TO_SERVER else exchange.response
+        if half.is_ended:
+            found = f"END_STREAM again on stream {exchange.number}"
+            self._rows.object_to(side, exchange, "stream_error", "nothing after END_STREAM", found, "RFC 9113 section 5.1")
+            return
+        half.is_ended = True
+        if is_timed:
+            half.ended_at = side.framer.timestamp
+        if exchange.has_tunnel:
+            self._tunnels.end_side(side, exchange)
+        self.settle(exchange)
+
+    def reset(self, side: Side, stream_id: i64, code: i64) -> None:
+        """A stream is given up (RFC 9113 section 6.4)."""
+        side.resets += 1
+        exchange = self.exchanges.get(stream_id)
+        if exchange is None and self._sides.is_complete and side.direction == TO_CLIENT:
+            exchange = self.find_or_open(side, stream_id)  # its request may be on the way here
+        if exchange is None:
+            return
+        if exchange.reset_code >= 0:
+            if exchange.reset_direction != side.direction:
+                exchange.is_reset_by_both = True
+                self.settle(exchange)
+            return
+        framer = side.framer
+        exchange.touch(framer.started_at, framer.started_packet, framer.timestamp, framer.packet)
+        exchange.reset_code = code
+        exchange.reset_direction = side.direction
+        self.wait(side, exchange)
+        self.settle(exchange)
+
+    def settle(self, exchange: Exchange) -> None:
+        """Write the stream down when it is over."""
+        is_request_over = exchange.request.is_ended or exchange.is_request_lost
+        if exchange.reset_code >= 0:
+            is_over = exchange.response.is_ended if exchange.reset_direction == TO_SERVER else is_request_over
+            if not is_over and not exchange.is_reset_by_both:
+                self._linger(exchange)
+                return
+        elif not exchange.response.is_ended or not is_request_over:
+            return
+        self._end(exchange, None)
+
+    def _linger(self, exchange: Exchange) -> None:
+        """A stream was reset by one side: what the other sent before it knew still belongs to it."""
+        lingering = self._lingering
+        lingering[exchange.number] = exchange
+        if len(lingering) > limits.HTTP2_LINGERING_STREAMS:
+            for oldest in lingering.values():
+                self._end(oldest, None)
+                return
+
+    def _end(self, exchange: Exchange, reason: CloseReason | None) -> None:
+        """A stream is over, or the limit (``reason``) is reached."""
+        self._forget(exchange)
+        self._write(exchange, reason)
+
+    def _forget(self, exchange: Exchange) -> None:
+        stream_id = exchange.number
+        del self.exchanges[stream_id]
+        self.saw_request(exchange)
+        if self._lingering:
+            self._lingering.pop(stream_id, None)
+        if stream_id & 1:
+            self.client_numbers.end(stream_id)
+        else:
+            self.server_numbers.end(stream_id)
+        sides = self._sides
+        if sides.to_server.exchange is exchange:
+            sides.to_server.exchange = None
+        if sides.to_client.exchange is exchange:
+            sides.to_client.exchange = None
+
+    def close(self, reason: CloseReason) -> None:
+        """The connection is over, and with it every stream."""
+        exchanges = list(self.exchanges.values())
+        self.exchanges = {}
+        self._responses_first = {}
+        self._lingering = {}
+        self._sides.to_server.exchange = None
+        self._sides.to_client.exchange = None
+        for exchange in exchanges:
+            self._write(exchange, reason)
+
+    def _write(self, exchange: Exchange, reason: CloseReason | None) -> None:
+        """Make a stream's rows; a tunnel makes the row of its stream itself."""
+        ended = self._rows.end_exchange(exchange, reason)
+        if exchange.has_tunnel:
+            self._tunnels.end(exchange, reason)
+        else:
+            self._rows.add_stream(exchange, reason, ended)

@@ -1,0 +1,96 @@
+"""Streams inside HTTP/2 streams: what CONNECT opens (RFC 9113 section 8.5), WebSockets among it (RFC 8441)."""
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.codecs.http2_exchange import Exchange, HeldContent, joined_values
+from analyzer.codecs.http2_side import Side
+from analyzer.http2_rows import Http2Rows
+from analyzer.records import FieldLine
+from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Facts, Stream
+
+
+class Tunnels:
+    """The open tunnels of a connection."""
+
+    def __init__(self, stream: Stream, rows: Http2Rows) -> None:
+        self._stream = stream
+        self._rows = rows
+        self._open: dict[int, Stream] = {}  # by number of the HTTP/2 stream
+
+    def request(self, side: Side, exchange: Exchange) -> None:
+        """A CONNECT request: the stream becomes a tunnel if the response says so."""
+        exchange.is_connect = True
+        if exchange.status >= 0:  # the response was delivered first
+            lines = exchange.early_response
+            self.answer(side, exchange, lines or [], lines is not None)
+
+    def hold(self, side: Side, exchange: Exchange, piece: bytes) -> None:
+        """Keep what the client sends before the response tells whether there is a tunnel."""
+        if exchange.held_bytes < limits.HTTP2_TUNNEL_HELD_BYTES:
+            framer = side.framer
+            exchange.held.append(HeldContent(piece, framer.timestamp, framer.released, framer.packet))
+            exchange.held_bytes += len(piece)
+
+    def answer(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_known: bool) -> None:
+        """The response to CONNECT: with a 2xx status, what follows belongs to another protocol."""
+        exchange.is_connect = False
+        held = exchange.held
+        exchange.held = []
+        if exchange.status >= 300:
+            return
+        name: str | None = None
+        facts: Facts = {}
+        if exchange.protocol == b"websocket":
+            name = "websocket"
+            if is_known:
+                facts["sec-websocket-extensions"] = joined_values(lines, b"sec-websocket-extensions")
+                facts["sec-websocket-protocol"] = joined_values(lines, b"sec-websocket-protocol")
+        framer = side.framer
+        tunnel = self._stream.child(name, str(exchange.number), facts, exchange.index)
+        exchange.has_tunnel = True
+        self._open[exchange.number] = tunnel
+        rows = self._rows.made
+        for piece in held:
+            rows += tunnel.feed(TO_SERVER, piece.data, piece.timestamp, piece.released, piece.packet)
+        missed = exchange.request.content_bytes - exchange.held_bytes
+        if missed > 0:
+            rows += tunnel.gap(TO_SERVER, missed, None, framer.timestamp, framer.packet)
+        if exchange.response.content_bytes > 0:
+            rows += tunnel.gap(TO_CLIENT, exchange.response.content_bytes, None, framer.timestamp, framer.packet)
+        if exchange.request.is_ended:
+            rows += tunnel.close(TO_SERVER, CloseReason.FIN, framer.timestamp, framer.packet)
+
+    def deliver(self, side: Side, exchange: Exchange, data: bytes, position: i64, length: i64) -> None:
+        """Content of a stream that is a tunnel."""
+        framer = side.framer
+        tunnel = self._open[exchange.number]
+        before = tunnel.stalled_ns
+        self._rows.made += tunnel.deliver(
+            side.direction, data, position, length, framer.timestamp, framer.released, framer.packet
+        )
+        exchange.stalled += tunnel.stalled_ns - before
+
+    def miss(self, side: Side, exchange: Exchange, length: int | None, at_most: int | None) -> None:
+        """Content of a stream that is a tunnel is missing."""
+        framer = side.framer
+        tunnel = self._open[exchange.number]
+        self._rows.made += tunnel.gap(side.direction, length, at_most, framer.timestamp, framer.packet)
+
+    def end_side(self, side: Side, exchange: Exchange) -> None:
+        """One side of a stream that is a tunnel has said everything."""
+        framer = side.framer
+        tunnel = self._open[exchange.number]
+        self._rows.made += tunnel.close(side.direction, CloseReason.FIN, framer.timestamp, framer.packet)
+
+    def end(self, exchange: Exchange, reason: CloseReason | None) -> None:
+        """A stream that is a tunnel is over, or the connection is (``reason``)."""
+        tunnel = self._open.pop(exchange.number)
+        closing = CloseReason.RESET if exchange.reset_code >= 0 else CloseReason.FIN if reason is None else reason
+        for direction in (TO_SERVER, TO_CLIENT):
+            self._rows.made += tunnel.close(direction, closing, exchange.ended_at, exchange.last_packet)
+
+    def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> None:
+        """A direction of the connection has ended."""
+        for tunnel in self._open.values():
+            self._rows.made += tunnel.close(direction, reason, timestamp, packet)
