@@ -93,7 +93,8 @@ class Http1Dissector:
             self._hold(side, Held(data, timestamp, released, packet, self._stall))
         else:
             self._read(side, data, timestamp, released, packet)
-            self._conversation.decline(side)
+            if side.state != START:
+                self._conversation.decline(side)
         return self._settled()
 
     def skipped(self, direction: int, length: int, timestamp: int, released: int, packet: int) -> Rows:
