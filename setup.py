@@ -21,6 +21,7 @@ COMPILED = [
     "analyzer/http2_flow_control.py",
     "analyzer/http2_open_streams.py",
     "analyzer/http2_sections.py",
+    "analyzer/http2_conversation.py",
     "analyzer/http1_rows.py",
     "analyzer/http1_conversation.py",
     "analyzer/capture",

@@ -1,8 +1,8 @@
 """HTTP/2 (RFC 9113): streams told apart, requests matched with responses by stream, flow control and settings followed.
 
-The two directions arrive here separately, and one may be behind the other: a response can come before its request. What
-one side says is therefore never called wrong because of what the other has not said yet. Framing and field
-compression are in ``codecs``; here is what each frame, and each hole, means for the connection and its streams.
+Framing and field compression are in ``codecs``; what frames and holes mean is in ``http2_conversation`` and the files it
+leans on: open streams, field sections, flow control, tunnels. Here are the records, how HTTP/2 is recognised, and how
+a connection begins and ends.
 """
 
 import base64
@@ -11,47 +11,27 @@ from typing import Annotated, ClassVar, Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from analyzer import limits
-from analyzer.codecs.hpack import UNLIMITED
-from analyzer.codecs.http2_exchange import Exchange
 from analyzer.codecs.http2_framer import FRAMES
 from analyzer.codecs.http2_frames import (
-    ACK,
     ENABLE_CONNECT_PROTOCOL,
     ENABLE_PUSH,
-    GOAWAY,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
-    LARGEST_WINDOW,
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
-    PING,
     PREFACE,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-    Setting,
     error_name,
     frame_name,
-    number32,
     parse_settings,
 )
-from analyzer.codecs.http2_receiver import FrameReceiver
 from analyzer.codecs.http2_search import BROKEN, CONVINCING, CONVINCING_ALONE, judge
-from analyzer.codecs.http2_side import Side
-from analyzer.codecs.http2_sides import Sides
 from analyzer.errors import ProtocolError
-from analyzer.http2_flow_control import FlowControl
-from analyzer.http2_open_streams import OpenStreams
-from analyzer.http2_rows import Http2Rows
-from analyzer.http2_sections import Sections
-from analyzer.http2_tunnels import Tunnels
+from analyzer.http2_conversation import Http2Conversation
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
-from analyzer.records import FieldLine, Rows
+from analyzer.records import Rows
 from analyzer.schema import Record, capture, conversation, record, time
-from analyzer.stream import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Facts, Match, Stream
+from analyzer.stream import DIRECTION_NAMES, TO_SERVER, CloseReason, Facts, Match, Stream
 
 
 @mypyc_attr(native_class=False)
@@ -121,7 +101,7 @@ class Http2FrameRecord(Record):
     last_packet: "Annotated[int | None, capture('frame number of the packet with its last byte')]"
 
 
-class Http2Dissector(FrameReceiver):
+class Http2Dissector(Http2Conversation):
     """Follows an HTTP/2 connection."""
 
     name: ClassVar[str] = "http2"
@@ -137,17 +117,8 @@ class Http2Dissector(FrameReceiver):
 
     def __init__(self, stream: Stream, facts: Facts) -> None:
         """``facts`` may tell of a request that was upgraded to HTTP/2 (``upgrade_request_*``, ``http2-settings``)."""
-        sides = Sides(Side(TO_SERVER, False), Side(TO_CLIENT, True))
-        rows = Http2Rows(stream, sides)
-        tunnels = Tunnels(stream, rows)
+        super().__init__(stream)
         self._stream = stream
-        self._sides = sides
-        self._rows = rows
-        self._tunnels = tunnels
-        self._streams = OpenStreams(stream.scope, sides, rows, tunnels)
-        self._flow_control = FlowControl(sides, rows)
-        self._sections = Sections(stream.context.content, sides, rows, tunnels)
-        self._tap = stream.scope.tap
         self._keeps_frames = stream.context.frames
         self._frame_index: i64 = 0
         self._is_over = False
@@ -211,19 +182,7 @@ class Http2Dissector(FrameReceiver):
         """Nothing: a stream is known when it ends."""
         return []
 
-    def _side(self, direction: i64) -> Side:
-        return self._sides.to_server if direction == TO_SERVER else self._sides.to_client
-
     # --- the connection ---
-
-    def begin(self, direction: i64, is_partial: bool) -> None:
-        """A direction begins; where that was not seen, its compression state and the windows are not known."""
-        if is_partial:
-            side = self._side(direction)
-            side.decoder.lose()
-            self._sides.damage(side)
-            numbers = self._streams.client_numbers if direction == TO_SERVER else self._streams.server_numbers
-            numbers.begin_late()
 
     def _begin_upgraded(self, facts: Facts) -> None:
         """Stream 1 is the request that asked for HTTP/2 (RFC 7540 section 3.2), and its settings are in force."""
@@ -256,81 +215,6 @@ class Http2Dissector(FrameReceiver):
             return
         self._sides.acknowledge(self._sides.to_client)
 
-    def lose(self, direction: i64, length: i64) -> None:
-        """Framing is lost: whatever was in the hole, and who it belonged to, stays unknown."""
-        side = self._side(direction)
-        self._sides.damage(side)
-        side.exchange = None
-        missing = None if length < 0 else length
-        self._rows.note(
-            direction,
-            side.framer.timestamp,
-            side.framer.packet,
-            "framing_lost",
-            "HTTP/2 frames without a hole between them",
-            "a hole of unknown length" if length < 0 else f"a hole of {length} bytes beyond the frame it began in",
-            "RFC 9113 section 4.1",
-            missing,
-        )
-        for exchange in list(self._streams.exchanges.values()):
-            exchange.is_holed = True
-            half = exchange.request if direction == TO_SERVER else exchange.response
-            if half.is_ended:
-                continue
-            half.is_certain = False
-            exchange.fields_complete = False
-            if exchange.has_tunnel:
-                self._tunnels.miss(side, exchange, None, missing)
-            if direction == TO_SERVER:
-                exchange.is_request_lost = True
-                self._streams.settle(exchange)
-            else:
-                exchange.undecided = None
-
-    def lose_blocks(self, direction: i64) -> None:
-        """Field blocks may have been missed."""
-        self._side(direction).decoder.lose()
-
-    def object_to(self, direction: i64, kind: str, stream_id: i64, required: str, found: str, section: str) -> None:
-        """Describe a fault that does not end the connection."""
-        exchange = self._streams.exchanges.get(stream_id)
-        self._rows.object_to(self._side(direction), exchange, kind, required, found, section)
-
-    # --- frames of the connection ---
-
-    def take_frame(self, direction: i64, kind: i64, flags: i64, stream_id: i64, payload: bytes) -> None:
-        """Take a frame that carries neither content nor fields."""
-        side = self._side(direction)
-        if kind == WINDOW_UPDATE:
-            self._take_window_update(side, stream_id, number32(payload, 0) & LARGEST_WINDOW)
-        elif kind == RST_STREAM:
-            self._streams.reset(side, stream_id, number32(payload, 0))
-        elif kind == SETTINGS:
-            if flags & ACK:
-                self._sides.acknowledge(side)
-            else:
-                self._announce(side, parse_settings(payload))
-        elif kind == PING:
-            if flags & ACK == 0:
-                side.pings += 1
-        elif kind == GOAWAY:
-            side.goaway_last = number32(payload, 0) & LARGEST_WINDOW
-            side.goaway_code = number32(payload, 4)
-            side.goaway_debug = payload[8 : 8 + limits.HTTP2_DEBUG_BYTES]
-
-    def miss_frame(self, direction: i64, kind: i64, stream_id: i64) -> None:
-        """A frame with missing bytes: what it may have changed is not known any more."""
-        if kind == SETTINGS:
-            self._sides.damage(self._side(direction))
-        elif kind == WINDOW_UPDATE:
-            self._sides.windows_certain = False
-        elif kind == RST_STREAM:
-            exchange = self._streams.exchanges.get(stream_id)
-            if exchange is not None:
-                exchange.reset_direction = direction
-                exchange.reset_code = UNLIMITED
-                self._streams.settle(exchange)
-
     def end_frame(self, direction: i64, kind: i64, flags: i64, stream_id: i64, length: i64) -> None:
         """Write the frame down, when frames are asked for."""
         if self._keeps_frames:
@@ -351,157 +235,6 @@ class Http2Dissector(FrameReceiver):
                 )
             )
             self._frame_index += 1
-
-    def _announce(self, side: Side, settings: list[Setting]) -> None:
-        """A side announces settings."""
-        if not self._sides.announce(side, settings):
-            required = f"at most {limits.HTTP2_SETTINGS_WAITING} SETTINGS frames before an acknowledgment"
-            self._rows.object_to(side, None, "limit", required, "more", "")
-            self._sides.damage(side)
-
-    def _take_window_update(self, side: Side, stream_id: i64, increment: i64) -> None:
-        """The other side may send more (RFC 9113 section 6.9)."""
-        if increment == 0:
-            required, section = "a window increment from 1", "RFC 9113 section 6.9"
-            if stream_id == 0:
-                raise ProtocolError(required, "0", section)
-            self.object_to(side.direction, "stream_error", stream_id, required, "0", section)
-        elif stream_id == 0:
-            self._flow_control.open_connection(side, increment)
-        elif self._sides.windows_certain:
-            exchange = self._streams.find_or_open(side, stream_id)
-            if exchange is not None:
-                self._flow_control.open_stream(side, exchange, increment)
-
-    # --- content ---
-
-    def note_wait(self, direction: i64) -> None:
-        """Bytes of the DATA frame under way waited behind a hole in TCP."""
-        side = self._side(direction)
-        exchange = side.exchange
-        if exchange is not None and not exchange.has_tunnel:
-            self._streams.wait(side, exchange)
-
-    def begin_data(self, direction: i64, stream_id: i64, length: i64, content_length: i64, flags: i64) -> bool:
-        """A DATA frame begins; its content is wanted by a tunnel, a hash, a store or a follower."""
-        side = self._side(direction)
-        exchange = self._streams.find_or_open(side, stream_id)
-        side.exchange = exchange
-        if length > 0 and self._sides.windows_certain:
-            self._flow_control.use(side, exchange, length)
-        if exchange is None:
-            return False
-        if direction == TO_SERVER:
-            half = exchange.request
-        else:
-            half = exchange.response
-            if exchange.undecided is not None:
-                self._sections.decide_response(exchange, True)
-        if not half.has_header:
-            half.is_certain = False
-            if not half.has_begun:
-                exchange.fields_complete = False
-        half.has_begun = True
-        if content_length < 0:
-            half.is_certain = False
-        else:
-            half.content_bytes += content_length
-            half.carried_bytes += content_length
-        return half.content is not None or exchange.has_tunnel or exchange.is_connect or self._tap is not None
-
-    def take_data(self, direction: i64, data: bytes, position: i64, length: i64) -> None:
-        """Give content to whoever wants it."""
-        side = self._side(direction)
-        exchange = side.exchange
-        if exchange is None:
-            return
-        if exchange.has_tunnel:
-            self._tunnels.deliver(side, exchange, data, position, length)
-            return
-        piece = data[position : position + length]
-        if exchange.is_connect and direction == TO_SERVER:
-            self._tunnels.hold(side, exchange, piece)
-        half = exchange.request if direction == TO_SERVER else exchange.response
-        content = half.content
-        if content is not None and half.missing_bytes == 0 and half.is_certain:
-            content.write(piece)
-        tap = self._tap
-        if tap is not None:
-            tap.write(exchange.index, direction, side.framer.timestamp, "content", piece)
-
-    def miss_data(self, direction: i64, length: i64) -> None:
-        """Content is missing; how much is known, as the frame says it."""
-        side = self._side(direction)
-        exchange = side.exchange
-        if exchange is None:
-            return
-        half = exchange.request if direction == TO_SERVER else exchange.response
-        half.missing_bytes += length
-        if exchange.has_tunnel and length > 0:
-            self._tunnels.miss(side, exchange, length, None)
-
-    def end_data(self, direction: i64, is_stream_end: bool, is_timed: bool) -> None:
-        """A DATA frame ends, and with END_STREAM its side of the stream."""
-        side = self._side(direction)
-        exchange = side.exchange
-        if exchange is None:
-            return
-        side.exchange = None
-        framer = side.framer
-        exchange.touch(framer.started_at, framer.started_packet, framer.timestamp, framer.packet)
-        if is_stream_end:
-            self._streams.end_half(side, exchange, is_timed)
-
-    # --- field sections ---
-
-    def take_block(
-        self, direction: i64, kind: i64, stream_id: i64, promised_id: i64, is_stream_end: bool, block: bytes | None
-    ) -> None:
-        """Decode a field block, for the sake of the compression state even where its stream is over."""
-        side = self._side(direction)
-        lines = self._decode(side, stream_id, block)
-        if kind == PUSH_PROMISE:
-            exchange = self._streams.promise(side, promised_id)
-        else:
-            exchange = self._streams.find_or_open(side, stream_id)
-        if exchange is None:
-            return
-        framer = side.framer
-        decoder = side.decoder
-        exchange.touch(framer.started_at, framer.started_packet, framer.timestamp, framer.packet)
-        self._streams.wait(side, exchange)
-        if block is None or decoder.unknown_lines or decoder.is_cut:
-            exchange.fields_complete = False
-        if kind == PUSH_PROMISE:
-            self._sections.take_promise(side, exchange, lines, block)
-            return
-        if decoder.uppercase_name is not None and block is not None:
-            self._object_to_name(side, exchange, decoder.uppercase_name)
-        if direction == TO_SERVER:
-            self._streams.saw_request(exchange)
-            self._sections.take_request(side, exchange, lines, block, is_stream_end)
-        else:
-            self._sections.take_response(side, exchange, lines, block, is_stream_end)
-        if is_stream_end:
-            self._streams.end_half(side, exchange, True)
-
-    def _decode(self, side: Side, stream_id: i64, block: bytes | None) -> list[FieldLine]:
-        """The lines of a field block, as far as they are known; None is one that could not be put together."""
-        lines: list[FieldLine] = []
-        if block is None:
-            side.decoder.lose()
-            return lines
-        side.decoder.decode(block, lines)
-        if side.decoder.is_cut:
-            required = f"a field section of at most {limits.FIELD_SECTION_BYTES} bytes"
-            self.object_to(side.direction, "limit", stream_id, required, "a larger one", "RFC 9113 section 10.5.1")
-        return lines
-
-    def _object_to_name(self, side: Side, exchange: Exchange, name: bytes) -> None:
-        found = name[:64].decode("latin-1")
-        self._rows.object_to(side, exchange, "stream_error", "field names in lower case", found, "RFC 9113 section 8.2.1")
-
-    # --- the end ---
 
     def _row(self) -> Http2ConnectionRecord:
         """The connection's own row."""
