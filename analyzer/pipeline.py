@@ -56,6 +56,9 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
         if kind == NOTHING:
             not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) + 1
         else:
+            if decoder.taken_back:
+                not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) - decoder.taken_back
+                decoder.taken_back = 0
             rows += connections.packet(
                 decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
             )
@@ -83,7 +86,7 @@ def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[in
     rows: Rows = []
     for reader in captures.readers:
         record = reader.record()
-        record.not_decoded_packets = not_decoded.get(reader.capture_index, 0)
+        record.not_decoded_packets = max(not_decoded.get(reader.capture_index, 0), 0)  # fragments may be of the file before
         rows.append(record)
         rows += reader.anomalies
         if reader.truncation is not None:

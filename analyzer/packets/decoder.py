@@ -60,6 +60,7 @@ class Decoder(Segment):
     def __init__(self) -> None:
         super().__init__()
         self.not_decoded: dict[str, int] = {}  # reason -> packets that gave NOTHING
+        self.taken_back: i64 = 0  # packets that gave NOTHING and a part of a datagram later; the caller sets it to 0
         self._fragments = Fragments()
         self._headers: i64 = 0  # stepped over in this packet
 
@@ -113,6 +114,14 @@ class Decoder(Segment):
             reason = "other"
         counts[reason] = counts.get(reason, 0) + 1
         return NOTHING
+
+    def _take_back(self, reason: str, packets: i64) -> None:
+        """Packets that were counted as waiting have given a datagram after all."""
+        left: i64 = self.not_decoded.pop(reason, 0)
+        left -= packets
+        if left > 0:
+            self.not_decoded[reason] = left
+        self.taken_back += packets
 
     def _nothing(self, reason: str) -> i64:
         self._reason = reason
@@ -271,6 +280,7 @@ class Decoder(Segment):
         )
         if payload is None:
             return self._nothing("ipv4 fragment, " + self._fragments.verdict)
+        self._take_back("ipv4 fragment, waiting", self._fragments.waited)
         header = self._fragments.header
         length = len(header) + len(payload)
         datagram = header[:2] + length.to_bytes(2, "big") + header[4:6] + b"\0\0" + header[8:] + payload
@@ -324,6 +334,7 @@ class Decoder(Segment):
         )
         if payload is None:
             return self._nothing("ipv6 fragment, " + self._fragments.verdict)
+        self._take_back("ipv6 fragment, waiting", self._fragments.waited)
         header = self._fragments.header
         datagram = header[:4] + len(payload).to_bytes(2, "big") + header[6:] + payload
         return self._ipv6(datagram, 0, len(datagram), len(datagram))

@@ -29,6 +29,7 @@ class _Datagram:
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.received: i64 = 0
+        self.fragments: i64 = 0
         self.cost: i64 = PIECE_OVERHEAD
         self.length: i64 = -1  # known from the last fragment
         self.header: bytes = b""  # of the fragment at 0
@@ -51,6 +52,7 @@ class Fragments:
     def __init__(self) -> None:
         self.verdict: str = WAITING  # what became of the latest fragment that completed nothing
         self.header: bytes = b""  # of the datagram that the latest fragment completed
+        self.waited: i64 = 0  # fragments that had waited for that one
         self._datagrams: dict[bytes, _Datagram] = {}  # in order of their first fragment
         self._cost: i64 = 0
         self._completed: dict[bytes, _Completed] = {}  # in order of completion
@@ -87,6 +89,7 @@ class Fragments:
         if start == 0 and not datagram.header:
             datagram.header = header
         self.verdict = WAITING
+        datagram.fragments += 1
         if not self._insert(datagram, start, data):
             self._conflict(datagram, timestamp, frame, "other bytes at the same place")
         if datagram.received != datagram.length:
@@ -153,6 +156,7 @@ class Fragments:
             del self._completed[next(iter(self._completed))]
         self._completed[key] = _Completed(payload, timestamp)
         self.header = datagram.header
+        self.waited = datagram.fragments - 1
         return payload
 
     def _drop(self, key: bytes, datagram: _Datagram) -> None:
