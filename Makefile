@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_FOR_TESTS := $(VENV)/installed-for-tests
 SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql')
 
-.PHONY: demo test lint bench fuzz docs clean
+.PHONY: demo test lint bench docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/unmux sample_pcaps/demo.pcapng
