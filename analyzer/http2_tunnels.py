@@ -3,8 +3,9 @@
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.http2_exchange import Exchange, HeldContent, joined_values
+from analyzer.codecs.http2_exchange import Exchange, joined_values
 from analyzer.codecs.http2_side import Side
+from analyzer.codecs.http2_undecided import Chunk
 from analyzer.http2_rows import Http2Rows
 from analyzer.records import FieldLine
 from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Facts, Stream
@@ -29,7 +30,7 @@ class Tunnels:
         """Keep what the client sends before the response tells whether there is a tunnel."""
         if exchange.held_bytes < limits.HTTP2_TUNNEL_HELD_BYTES:
             framer = side.framer
-            exchange.held.append(HeldContent(piece, framer.timestamp, framer.released, framer.packet))
+            exchange.held.append(Chunk(piece, framer.timestamp, framer.released, framer.packet))
             exchange.held_bytes += len(piece)
 
     def answer(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_known: bool) -> None:
