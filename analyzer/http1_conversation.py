@@ -350,6 +350,7 @@ class Http1Conversation:
 
     def withdraw(self, side: Side, timestamp: i64, packet: i64) -> None:
         """What was believed to be a message is not proved: nothing that leaned on it is told."""
+        begun = self._begun_for_certain(self.responses if side is self.requests else self.requests)
         self.rows.made = []
         self.matching.forget()
         self.switching = None
@@ -362,6 +363,21 @@ class Http1Conversation:
                 one.state = LOST
             self.decline(one)
         self.rows.note_loss(side.direction, timestamp, packet, "a beginning that nothing proves")
+        for exchange in begun:
+            exchange.is_request_over = True
+            exchange.end_response("cut")
+            self.rows.add_exchange(exchange)
+
+    def _begun_for_certain(self, side: Side) -> list[Exchange]:
+        """The exchanges that a witnessed direction has begun and that have no row yet: a section of theirs may have one."""
+        if side.trust != WITNESSED:
+            return []
+        is_server = side is self.responses
+        found = [] if is_server else list(self.matching.waiting)
+        for exchange in (side.exchange, self.matching.orphan):
+            if exchange is not None and exchange not in found and exchange.has_request != is_server:
+                found.append(exchange)
+        return found
 
     def _cut_message(self, side: Side, end_reason: str, timestamp: i64, packet: i64) -> None:
         """End the message being read, which is not complete."""

@@ -1165,3 +1165,18 @@ def test_equal_lines_of_all_connections_are_one_object() -> None:
         stream.feed(TO_SERVER, GET.replace(b"x\r\n", b"x%d\r\n" % at), 100, 100, 1)
         stream.feed(TO_CLIENT, OK, 200, 200, 2)
     assert 0 < len(context.field_lines) <= limits.HTTP1_CACHED_LINES
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [client(60), server(HELLO[:-2]), client(GET), client(60), server(HELLO[-2:]), *CLOSING],
+        [client(GET), client(GET), server(None), server(OK), server(60), *CLOSING],
+    ],
+)
+def test_what_a_witnessed_side_has_begun_has_a_row_though_the_other_side_is_not_believed(
+    steps: list[tuple[int, Happening]],
+) -> None:
+    rows = run(dialogue(*steps))
+    exchanges = {row.exchange_index for row in rows if isinstance(row, HttpExchangeRecord)}
+    assert {row.exchange_index for row in rows if isinstance(row, HttpFieldSectionRecord)} <= exchanges
