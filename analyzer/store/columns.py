@@ -77,15 +77,19 @@ class TableWriter:
         self._batches.append(batch)
         self.waiting_bytes += batch.nbytes
 
-    def insert(self) -> None:
-        """Insert all batches."""
-        if not self._batches:
-            return
-        self._connection.register(_INCOMING, arrow.Table.from_batches(self._batches))
-        self._connection.execute(self._insert)
-        self._connection.unregister(_INCOMING)
+    def take(self) -> list[arrow.RecordBatch]:
+        """Take the batches that are not inserted yet."""
+        batches = self._batches
         self._batches = []
         self.waiting_bytes = 0
+        return batches
+
+    def insert(self, batches: list[arrow.RecordBatch]) -> None:
+        """Insert batches."""
+        if batches:
+            self._connection.register(_INCOMING, arrow.Table.from_batches(batches))
+            self._connection.execute(self._insert)
+            self._connection.unregister(_INCOMING)
 
     def _array(self, column: Column, values: Values) -> arrow.Array:
         if column.python_type is list:

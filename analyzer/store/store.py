@@ -7,9 +7,11 @@ secrets are masked on the way (``masking``).
 
 import os
 from collections.abc import Mapping, Sequence
+from threading import Thread
 from types import TracebackType
 from typing import Final, Self
 
+import arro3.core as arrow
 import duckdb
 
 from analyzer import build, limits
@@ -56,7 +58,6 @@ class _Loader:
         self.connection = self.place.connection
         self.next_capture_index = 0
         self.added_rows = False
-        self.failed = False
         self.metadata: set[tuple[str, str]] = set()  # facts that are stored already
         try:
             first_line_id = self._continue()
@@ -75,6 +76,8 @@ class _Loader:
         }
         self.writers[FieldLineRecord] = self.lines.writer
         self._waiting: Rows = []
+        self._inserting: Thread | None = None
+        self.failure: Exception | None = None  # to insert: what was inserted before stays, the rows of its transaction are gone
 
     def _continue(self) -> int:
         """Look at the store that is appended to; returns the first line_id that is free."""
@@ -103,6 +106,8 @@ class _Loader:
 
     def give_up(self) -> None:
         """End without finishing: nothing stays of a store without rows, and what a failed one has stays where it is."""
+        if self._inserting is not None:
+            self._inserting.join()
         if self.is_worth_keeping():
             self.connection.close()
         else:
@@ -131,20 +136,35 @@ class _Loader:
         """Insert everything that was added."""
         self.sort()
         self._insert()
+        self._wait()
 
     def _insert(self) -> None:
-        """Insert all batches in one transaction: DuckDB writes its tables out once for each."""
+        """Hand all batches to a thread that inserts them, while the next ones are collected here."""
+        self._wait()
+        batches = [(writer, writer.take()) for writer in self.writers.values()]
+        self._inserting = Thread(target=self._write, args=(batches,))
+        self._inserting.start()
+
+    def _write(self, batches: list[tuple[TableWriter, list[arrow.RecordBatch]]]) -> None:
+        """Insert all in one transaction: DuckDB writes its tables out once for each."""
         try:
             self.connection.execute("BEGIN")
-            for writer in self.writers.values():
-                writer.insert()
+            for writer, taken in batches:
+                writer.insert(taken)
             self.connection.execute("COMMIT")
-        except BaseException:
-            self.failed = True  # what was inserted before stays; the rows of this transaction are gone
-            raise
+        except Exception as error:  # noqa: BLE001  # raised where the thread is waited for
+            self.failure = error
+
+    def _wait(self) -> None:
+        """Wait until what was handed over is inserted; raises what went wrong there."""
+        if self._inserting is not None:
+            self._inserting.join()
+            self._inserting = None
+        if self.failure is not None:
+            raise self.failure
 
     def finish(self, complete: bool) -> duckdb.DuckDBPyConnection:
-        self.flush()
+        self.sort()  # tells what does not fit
         self.add(self._not_stored())
         self.add(self._facts(complete))
         self.flush()
@@ -249,6 +269,10 @@ class Store:
         names = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
         return [name for (name,) in self._connection.execute(f"{names} ORDER BY 1").fetchall()]
 
+    def interrupt(self) -> None:
+        """Stop the query that another thread runs; it raises ``duckdb.InterruptException``."""
+        self._connection.interrupt()
+
     def export_parquet(self, query: str, path: str | os.PathLike[str]) -> None:
         """Write the result of a SELECT, or ``FROM table``, to a Parquet file. Raises ``duckdb.Error``."""
         self.sql(query).write_parquet(os.fspath(path), compression="zstd")
@@ -256,7 +280,7 @@ class Store:
     def close(self) -> None:
         """Close it. A store that was not finished keeps what was added; when nothing was, no trace of it stays."""
         try:
-            if self._loader is not None and self._loader.is_worth_keeping() and not self._loader.failed:
+            if self._loader is not None and self._loader.is_worth_keeping() and self._loader.failure is None:
                 self.finish(complete=False)
         finally:
             if self._loader is not None:
