@@ -405,6 +405,8 @@ class Decoder(Segment):
         """What is inside VXLAN or Geneve; DAMAGED when it is not that, but a datagram that happens to use its port."""
         step = tunnels.udp_tunnel_step(data, offset, end, tunnel_kind)
         if step < 0:
+            if end < wire_end and end - offset < 8:
+                return self._nothing(f"{tunnels.NAMES[tunnel_kind]}, snapped")
             return DAMAGED
         tunnel = self._tunnel
         tunnel_kinds = self._tunnel_kinds
@@ -413,6 +415,8 @@ class Decoder(Segment):
             return DAMAGED
         kind = self._attempt(data, step & PROTOCOL_MASK, step >> OFFSET_SHIFT, end, wire_end)
         if kind == DAMAGED:
+            if end < wire_end:  # perhaps only cut
+                return self._nothing(f"{tunnels.NAMES[tunnel_kind]}, snapped")
             self._tunnel = tunnel
             self._tunnel_kinds = tunnel_kinds
             self._tunnel_depth = tunnel_depth

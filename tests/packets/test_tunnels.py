@@ -175,3 +175,15 @@ def test_labels_that_open_two_ways_each_do_not_multiply(decode: Callable) -> Non
 )
 def test_a_damaged_tunnel_is_counted(decode: Callable, packet: bytes, reason: str) -> None:
     assert decode(packet).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "name"),
+    [(UDP_VXLAN / VXLAN(vni=42), "vxlan"), (UDP(sport=50000, dport=6081) / GENEVE(vni=42, proto=0x6558), "geneve")],
+)
+def test_a_tunnel_whose_inner_headers_were_cut_off_is_no_flow(decode: Callable, tunnel: Packet, name: str) -> None:
+    packet = bytes(OUTER / tunnel / ETHER / INSIDE)
+    headers = len(bytes(OUTER / tunnel / ETHER / IP() / TCP()))
+    for captured in range(len(bytes(OUTER / UDP())), headers):
+        assert decode(packet[:captured], original_length=len(packet)).reason == f"{name}, snapped"
+    assert decode(packet[:headers], original_length=len(packet)).kind == 1
