@@ -1,6 +1,7 @@
 """The command line: parse, call, print; no logic. Each command imports what it needs when it runs."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _told(error, FAILED)
     except signals.Interrupted as error:
         return SIGNALLED + error.number
-    except (KeyboardInterrupt, typer.Abort):
-        return SIGNALLED + 2
+    except typer.Abort:
+        return SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         # whoever read our output has seen enough; keep the interpreter from complaining when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

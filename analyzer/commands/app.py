@@ -145,7 +145,7 @@ def query(
             raise UsageError("standard input cannot be both the capture and the query")
         sql = sys.stdin.read()
     with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
-        printing.write(source.run_sql(store, sql), form, output)
+        printing.ask(store, sql, form, output)
     return 0
 
 
@@ -164,8 +164,7 @@ def shell(
     from analyzer.commands import source
 
     with source.opened([where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
-        prompt.run(store)
-    return 0
+        return prompt.run(store)
 
 
 @app.command()

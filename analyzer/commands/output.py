@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from analyzer.commands.signals import Interrupted
 from analyzer.errors import UnmuxError, UsageError
 from analyzer.reports.values import is_numeric
 from analyzer.text import escape_for_terminal
@@ -24,9 +27,10 @@ FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 TABLE_ROWS = 10_000  # a table is laid out whole, in memory; other formats are written row by row
 FILE_WIDTH = 160  # of a table in a file
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markdown", ".parquet": "parquet"}
-_NESTED = ("STRUCT", "MAP", "UNION", "JSON")
+_MARKDOWN = re.compile(r"[\\`*\[\]<|]")
 
 Row = Sequence[object]
+T = TypeVar("T")
 
 
 def checked_format(form: str | None, path: str | None, sources: Iterable[str] = ()) -> str:
@@ -65,8 +69,101 @@ def duckdb_errors() -> Iterator[None]:
         raise UnmuxError("\n".join(told[:8])) from None
 
 
-def write(relation: "DuckDBPyRelation", form: str, path: str | None, most: int = TABLE_ROWS) -> None:
-    """Write a query's result to ``path``, or to standard output; a table has at most ``most`` rows, and says so.
+def interruptibly(store: "Store", work: Callable[[], T]) -> T:
+    """Run a query so that Ctrl-C stops it: DuckDB hears of it for certain only from another thread than the query's."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001  # raised again below
+            failed.append(error)
+        finished.set()
+
+    finished = threading.Event()  # a join that is interrupted cannot be repeated
+    threading.Thread(target=run).start()
+    try:
+        finished.wait()
+    except Interrupted:
+        while not finished.is_set():
+            store.interrupt()
+            with suppress(Interrupted):  # said again; the store cannot be closed before
+                finished.wait()
+        raise
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+class Result:
+    """What a query gives, not run yet."""
+
+    def __init__(self, store: "Store", relation: "DuckDBPyRelation") -> None:
+        self.store = store
+        self.relation = relation
+        self.columns = relation.columns
+        self.types = [str(kind) for kind in relation.types]
+
+    def exact(self) -> "DuckDBPyRelation":
+        """Its rows with everything but numbers and truth values as text: Python's datetimes lack nanoseconds."""
+        return self._projected([f"#{number}" if _is_plain(kind) else _as_text(number) for number, kind in self._numbered()])
+
+    def for_json(self) -> "DuckDBPyRelation":
+        """Its rows with lists and structs as JSON, and everything else but numbers and truth values as text."""
+        return self._projected(
+            [
+                f"CAST(to_json(#{number}) AS VARCHAR)"
+                if _is_nested(kind)
+                else f"#{number}"
+                if _is_plain(kind)
+                else _as_text(number)
+                for number, kind in self._numbered()
+            ]
+        )
+
+    def rows(self, relation: "DuckDBPyRelation") -> Iterator[Row]:
+        """The rows of one of its forms, a batch in memory at a time. Ctrl-C stops the query, and the iteration."""
+        rows = relation.iter_rows()
+        first = interruptibly(self.store, lambda: next(rows, None))
+        if first is not None:
+            yield first
+            yield from rows
+
+    def _numbered(self) -> Iterable[tuple[int, str]]:
+        return enumerate(self.types, 1)
+
+    def _projected(self, expressions: Iterable[str]) -> "DuckDBPyRelation":
+        # by number: two columns of a query may have the same name
+        names = ['"' + name.replace('"', '""') + '"' for name in self.columns]
+        return self.relation.project(
+            ", ".join(f"{expression} AS {name}" for expression, name in zip(expressions, names, strict=True))
+        )
+
+
+def _is_plain(kind: str) -> bool:
+    return is_numeric(kind) or kind in {"BOOLEAN", "VARCHAR"}
+
+
+def _is_nested(kind: str) -> bool:
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "JSON"))
+
+
+def _as_text(number: int) -> str:
+    return f"CAST(#{number} AS VARCHAR)"
+
+
+def ask(store: "Store", sql: str, form: str, path: str | None = None, most: int = TABLE_ROWS) -> None:
+    """Run a user's query and write its result. Raises UnmuxError when it fails, UsageError when there is no statement."""
+    with duckdb_errors():
+        relation: DuckDBPyRelation | None = interruptibly(store, lambda: store.sql(sql))
+        if relation is None:
+            raise UsageError("there is no statement")
+        write(Result(store, relation), form, path, most)
+
+
+def write(result: Result, form: str, path: str | None = None, most: int = TABLE_ROWS) -> None:
+    """Write a result to ``path``, or to standard output; a table has at most ``most`` rows, and says so.
 
     Raises UnmuxError when the query fails or the file cannot be written.
     """
@@ -74,12 +171,12 @@ def write(relation: "DuckDBPyRelation", form: str, path: str | None, most: int =
         if form == "parquet":
             assert path is not None
             with _written(path) as partial:
-                relation.write_parquet(str(partial), compression="zstd")
+                interruptibly(result.store, lambda: result.relation.write_parquet(str(partial), compression="zstd"))
         elif path is None:
-            _WRITERS[form](relation, sys.stdout, most)
+            _WRITERS[form](result, sys.stdout, most)
         else:
             with _written(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-                _WRITERS[form](relation, file, most)
+                _WRITERS[form](result, file, most)
 
 
 @contextmanager
@@ -100,7 +197,7 @@ def _written(path: str) -> Iterator[Path]:
         raise UnmuxError(f"{path}: {error.strerror or error}") from None
 
 
-def write_sections(sections: "Iterable[tuple[str, DuckDBPyRelation]]", form: str, path: str | None) -> None:
+def write_sections(sections: Iterable[tuple[str, Result]], form: str, path: str | None) -> None:
     """Write several results, each under a heading: as one JSON object, one Markdown page, JSON lines that name their section.
 
     CSV has a line ``# heading`` and an empty line between them; Parquet a file per section: out.parquet becomes
@@ -109,8 +206,8 @@ def write_sections(sections: "Iterable[tuple[str, DuckDBPyRelation]]", form: str
     with duckdb_errors():
         if form == "parquet":
             assert path is not None
-            for heading, relation in sections:
-                write(relation, form, str(Path(path).with_stem(f"{Path(path).stem}-{_slug(heading)}")))
+            for heading, result in sections:
+                write(result, form, str(Path(path).with_stem(f"{Path(path).stem}-{_slug(heading)}")))
         elif path is None:
             _write_sections(sections, form, sys.stdout)
         else:
@@ -133,56 +230,39 @@ def _slug(heading: str) -> str:
     return "-".join(kept.split())
 
 
-def _write_sections(sections: "Iterable[tuple[str, DuckDBPyRelation]]", form: str, file: TextIO) -> None:
+def _write_sections(sections: Iterable[tuple[str, Result]], form: str, file: TextIO) -> None:
     if form == "json":
-        found = {heading: list(_objects(relation)) for heading, relation in sections}
+        found = {heading: list(_objects(result)) for heading, result in sections}
         file.write(json.dumps(found, indent=1) + "\n")
         return
-    for place, (heading, relation) in enumerate(sections):
+    for place, (heading, result) in enumerate(sections):
         if form == "jsonl":
-            for row in _objects(relation):
+            for row in _objects(result):
                 file.write(json.dumps({"section": heading, **row}) + "\n")
             continue
         file.write(("\n" if place else "") + ("## " if form == "markdown" else "# ") + heading + "\n")
         file.write("\n" if form == "markdown" else "")
-        _WRITERS[form](relation, file, TABLE_ROWS)
+        _WRITERS[form](result, file, TABLE_ROWS)
 
 
-def exact(relation: "DuckDBPyRelation") -> "DuckDBPyRelation":
-    """The relation with everything but numbers and truth values as text: Python's datetimes lack nanoseconds."""
-    chosen = []
-    for number, kind in enumerate(map(str, relation.types), 1):
-        plain = is_numeric(kind) or kind in {"BOOLEAN", "VARCHAR"}
-        chosen.append(_column(relation, number, f"#{number}" if plain else f"CAST(#{number} AS VARCHAR)"))
-    return relation.project(", ".join(chosen))
-
-
-def _column(relation: "DuckDBPyRelation", number: int, expression: str) -> str:
-    """An expression over a column by its number, under its name; two columns of a query may have the same name."""
-    name = relation.columns[number - 1].replace('"', '""')
-    return f'{expression} AS "{name}"'
-
-
-def _write_table(relation: "DuckDBPyRelation", file: TextIO, most: int) -> None:
+def _write_table(result: Result, file: TextIO, most: int) -> None:
     from rich.console import Console
 
     from analyzer.commands import source
     from analyzer.reports import render
 
     where = source.console() if file is sys.stdout else Console(file=file, width=FILE_WIDTH, highlight=False)
-    names = relation.columns
-    if names == ["explain_key", "explain_value"]:  # a drawing
-        for _, drawing in relation.fetchall():
-            print(escape_for_terminal(drawing, lines=True), file=file)
+    if result.columns == ["explain_key", "explain_value"]:  # a drawing
+        for _, drawing in result.rows(result.relation):
+            file.write(escape_for_terminal(str(drawing), lines=True))
         return
-    rows = exact(relation).limit(most + 1).fetchall()
+    rows = list(result.rows(result.exact().limit(most + 1)))
     shown = rows[:most]
-    columns = render.exact_columns(names, shown, relation.types)
-    render.print_lines(where, render.lines(columns, len(shown), where.width))
+    render.print_lines(where, render.lines(render.exact_columns(result.columns, shown, result.types), len(shown), where.width))
     count = f"{len(shown):,} row{'' if len(shown) == 1 else 's'}"
-    more = "the first " if len(rows) > most else ""
-    hint = "; there are more, which LIMIT, or a format such as csv, can show" if more else ""
-    where.print(f"({more}{count}{hint})", style="dim", soft_wrap=True)
+    if len(rows) > most:
+        count = f"the first {count}; LIMIT and OFFSET, or another --format, show more"
+    where.print(f"({count})", style="dim", soft_wrap=True)
 
 
 def _safe(file: TextIO, text: str) -> str:
@@ -190,10 +270,10 @@ def _safe(file: TextIO, text: str) -> str:
     return escape_for_terminal(text) if file.isatty() else text
 
 
-def _write_csv(relation: "DuckDBPyRelation", file: TextIO, _most: int) -> None:
+def _write_csv(result: Result, file: TextIO, _most: int) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([_safe(file, name) for name in relation.columns])
-    for row in exact(relation).iter_rows():
+    writer.writerow([_safe(file, name) for name in result.columns])
+    for row in result.rows(result.exact()):
         writer.writerow(["" if value is None else _safe(file, _plain(value)) for value in row])
 
 
@@ -201,53 +281,39 @@ def _plain(value: object) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _write_markdown(relation: "DuckDBPyRelation", file: TextIO, _most: int) -> None:
-    rule = ["---:" if is_numeric(kind) else "---" for kind in relation.types]
-    file.write(f"| {' | '.join(map(_cell, relation.columns))} |\n| {' | '.join(rule)} |\n")
-    for row in exact(relation).iter_rows():
+def _write_markdown(result: Result, file: TextIO, _most: int) -> None:
+    rule = ["---:" if is_numeric(kind) else "---" for kind in result.types]
+    file.write(f"| {' | '.join(map(_cell, result.columns))} |\n| {' | '.join(rule)} |\n")
+    for row in result.rows(result.exact()):
         file.write(f"| {' | '.join(map(_cell, row))} |\n")
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    shown = escape_for_terminal(_plain(value))
-    for character in "\\`*[]<|":  # what Markdown would take for itself
-        shown = shown.replace(character, f"\\{character}") if isinstance(value, str) else shown
-    return shown
+    """A value in a Markdown table, with a backslash before what Markdown would take for itself."""
+    return "" if value is None else _MARKDOWN.sub(r"\\\g<0>", escape_for_terminal(_plain(value)))
 
 
-def _write_json(relation: "DuckDBPyRelation", file: TextIO, _most: int) -> None:
+def _write_json(result: Result, file: TextIO, _most: int) -> None:
     separator = "[\n"
-    for row in _objects(relation):
+    for row in _objects(result):
         file.write(separator + json.dumps(row))
         separator = ",\n"
     file.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _write_json_lines(relation: "DuckDBPyRelation", file: TextIO, _most: int) -> None:
-    for row in _objects(relation):
+def _write_json_lines(result: Result, file: TextIO, _most: int) -> None:
+    for row in _objects(result):
         file.write(json.dumps(row) + "\n")  # ASCII only, which escapes every control character
 
 
-def _objects(relation: "DuckDBPyRelation") -> Iterator[dict[str, object]]:
+def _objects(result: Result) -> Iterator[dict[str, object]]:
     """The rows as JSON has them: lists and structs as such, times as text, no NaN and no infinity."""
-    chosen = []
-    readers: list[Callable[[object], object]] = []
-    for number, kind in enumerate(map(str, relation.types), 1):
-        is_nested = kind.endswith("]") or kind.startswith(_NESTED)
-        readers.append(_nested_value if is_nested else _json_value)
-        expression = f"CAST(#{number} AS VARCHAR)"
-        if is_nested:
-            expression = f"CAST(to_json(#{number}) AS VARCHAR)"
-        elif is_numeric(kind) or kind == "BOOLEAN":
-            expression = f"#{number}"
-        chosen.append(_column(relation, number, expression))
     names: list[str] = []
-    for name in relation.columns:
-        again = sum(name == other for other in relation.columns[: len(names)])
+    for name in result.columns:
+        again = sum(name == other for other in result.columns[: len(names)])
         names.append(f"{name}_{again}" if again else name)
-    for row in relation.project(", ".join(chosen)).iter_rows():
+    readers = [_nested_value if _is_nested(kind) else _json_value for kind in result.types]
+    for row in result.rows(result.for_json()):
         yield {name: read(value) for name, read, value in zip(names, readers, row, strict=True)}
 
 
@@ -261,7 +327,7 @@ def _nested_value(value: object) -> object:
     return None if value is None else json.loads(str(value), parse_constant=lambda _: None)
 
 
-_WRITERS: dict[str, Callable[["DuckDBPyRelation", TextIO, int], None]] = {
+_WRITERS: dict[str, Callable[[Result, TextIO, int], None]] = {
     "table": _write_table,
     "csv": _write_csv,
     "json": _write_json,

@@ -1,23 +1,39 @@
 """Interactive SQL: prompt_toolkit gives history, completion and editing."""
 
+import os
+import signal
 import sys
 from pathlib import Path
-
-from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from typing import TYPE_CHECKING
 
 from analyzer import reports
 from analyzer.commands import output, source
+from analyzer.commands.signals import Interrupted
 from analyzer.errors import UnmuxError
 from analyzer.store import Store
+from analyzer.text import escape_for_terminal
+
+if TYPE_CHECKING:
+    from prompt_toolkit.history import History
 
 HELP = """\
-SELECT …;              a query; it ends with a semicolon and may take several lines
-.tables                the tables and views      .schema TABLE    its columns
-.report NAME           a report                  .reports         their names
-.mode FORMAT           table, csv, json, jsonl or markdown
-.quit                  leave (Ctrl-D too)"""
+SELECT …;        a query; it may take several lines and ends with a semicolon
+.tables          the tables and views         .schema TABLE   its columns
+.reports         the reports                  .report NAME    one of them
+.mode FORMAT     table, csv, json, jsonl or markdown
+.quit            leave (Ctrl-D too); Ctrl-C stops a query or drops a line"""
+ROWS_ON_A_TERMINAL = 1000  # of a result; nobody reads more
+_TABLES = """
+SELECT table_name AS "table", comment AS "one row per" FROM (
+    SELECT table_name, regexp_replace(comment, '^one row per ', '') AS comment, 0 AS place FROM duckdb_tables()
+    UNION ALL
+    SELECT view_name, 'a view', 1 FROM duckdb_views() WHERE NOT internal
+) ORDER BY place, table_name
+"""
+_COLUMNS = """
+SELECT column_name AS "column", data_type AS "type", comment AS "meaning"
+FROM duckdb_columns() WHERE table_name = $table ORDER BY column_index
+"""
 
 
 class Shell:
@@ -26,6 +42,8 @@ class Shell:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.mode = "table"
+        self.failed = False
+        self._most = ROWS_ON_A_TERMINAL if sys.stdout.isatty() else output.TABLE_ROWS
 
     def answer(self, said: str) -> bool:
         """Answer a command or query; False when the user wants to leave."""
@@ -33,27 +51,34 @@ class Shell:
         try:
             if said.startswith("."):
                 return self._command(said)
-            if said:
-                output.write(source.run_sql(self.store, said.rstrip(";")), self.mode, None)
+            self._ask(said)
         except UnmuxError as error:
-            print(f"{error}", file=sys.stderr)
+            self.failed = True
+            sys.stdout.flush()
+            print(escape_for_terminal(str(error), lines=True), file=sys.stderr)
         return True
 
+    def _ask(self, said: str) -> None:
+        import duckdb
+
+        with output.duckdb_errors():
+            statements = duckdb.extract_statements(said)
+        for statement in statements:
+            output.ask(self.store, statement.query, self.mode, None, self._most)
+
     def _command(self, said: str) -> bool:
-        word, _, rest = said.partition(" ")
-        rest = rest.strip().rstrip(";")
+        word, _, rest = said.rstrip("; ").partition(" ")
+        rest = rest.strip()
         if word in {".quit", ".exit", ".q"}:
             return False
         if word == ".tables":
-            output.write(
-                self.store.sql("SELECT table_name, table_type FROM information_schema.tables ORDER BY ALL"), self.mode, None
-            )
-        elif word == ".schema":
-            about = "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index"
-            output.write(self.store.sql(about, [rest]), self.mode, None)
+            output.ask(self.store, _TABLES, self.mode)
+        elif word == ".schema" and rest:
+            self._schema(rest)
         elif word == ".reports":
-            print("\n".join(reports.names()))
-        elif word == ".report":
+            for name in reports.names():
+                print(f"{name:16} {reports.load(name).about}")
+        elif word == ".report" and rest:
             source.print_report(self.store, rest)
         elif word == ".mode" and rest in output.FORMATS and rest != "parquet":
             self.mode = rest
@@ -61,23 +86,42 @@ class Shell:
             print(HELP)
         return True
 
+    def _schema(self, table: str) -> None:
+        result = output.Result(self.store, self.store.sql(_COLUMNS, {"table": table}))
+        if table not in self.store.tables():
+            raise UnmuxError(f"no table is called {table!r}; .tables lists them")
+        output.write(result, self.mode)
 
-def run(store: Store) -> None:
-    """Talk until the user leaves; without a terminal, answer what standard input says, statement by statement."""
+
+def run(store: Store) -> int:
+    """Talk until the user leaves; without a terminal, answer what standard input says, statement by statement.
+
+    Returns the exit status: 1 when standard input was no terminal and something it said failed.
+    """
     shell = Shell(store)
-    if not sys.stdin.isatty():
-        for statement in _statements(sys.stdin.read()):
-            if not shell.answer(statement):
-                return
-        return
+    if sys.stdin.isatty():
+        _talk(shell)
+        return 0
+    for statement in _statements(sys.stdin.read()):
+        if not shell.answer(statement):
+            break
+    return 1 if shell.failed else 0
+
+
+def _talk(shell: Shell) -> None:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+
     words = {
         word
-        for row in store.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+        for row in shell.store.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
         for word in row
     }
+    words |= {*reports.names(), ".tables", ".schema", ".reports", ".report", ".mode", ".quit", ".help", *output.FORMATS}
+    words |= {"SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "count(*)", "JOIN", "USING", "SUMMARIZE"}
     session: PromptSession[str] = PromptSession(
         history=_history(),
-        completer=WordCompleter(sorted(words | set(reports.names())), ignore_case=True),
+        completer=WordCompleter(sorted(words), ignore_case=True, WORD=True),
         complete_while_typing=False,
     )
     print("unmux shell; .help tells what can be said, Tab completes, Ctrl-D leaves")
@@ -91,11 +135,29 @@ def run(store: Store) -> None:
         except EOFError:
             return
         said = f"{said}\n{line}".strip()
-        if not said or not (said.endswith(";") or said.startswith(".")):
+        if not said or not (_is_whole(said) or said.startswith(".")):
             continue
-        if not shell.answer(said):
-            return
+        try:
+            if not shell.answer(said):
+                return
+        except Interrupted as error:
+            if error.number != signal.SIGINT:
+                raise
+            print("stopped", file=sys.stderr)
         said = ""
+
+
+def _is_whole(said: str) -> bool:
+    """Whether a query ends with the semicolon that is its end: not one inside a text or comment."""
+    import duckdb
+
+    if not said.rstrip().endswith(";"):
+        return False
+    try:
+        duckdb.extract_statements(said)
+    except duckdb.Error as error:
+        return "unterminated" not in str(error)
+    return True
 
 
 def _statements(text: str) -> list[str]:
@@ -104,16 +166,19 @@ def _statements(text: str) -> list[str]:
     said = ""
     for line in text.splitlines():
         said = f"{said}\n{line}".strip()
-        if said.endswith(";") or said.startswith("."):
+        if said.startswith(".") or _is_whole(said):
             found.append(said)
             said = ""
     return [*found, said] if said else found
 
 
-def _history() -> History:
-    folder = Path.home() / ".local" / "state" / "unmux"
+def _history() -> "History":
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    folder = state / "unmux"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what is asked may quote what was captured
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(folder / "history"))

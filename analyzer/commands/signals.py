@@ -10,8 +10,8 @@ Handler = Callable[[int, FrameType | None], None]
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal that ends the program; ``number`` is the signal's."""
+class Interrupted(BaseException):
+    """A signal that ends the program; ``number`` is the signal's. Nobody below catches it, as Click does KeyboardInterrupt."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

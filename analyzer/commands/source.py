@@ -14,7 +14,6 @@ from analyzer.errors import UsageError
 from analyzer.text import escape_for_terminal
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyRelation
     from rich.console import Console
     from rich.progress import Progress
 
@@ -178,17 +177,6 @@ def opened(paths: list[str], options: Options) -> Iterator["Store"]:
         raise Interrupted(heard)
 
 
-def run_sql(store: "Store", sql: str) -> "DuckDBPyRelation":
-    """The relation of a user's query. UnmuxError with DuckDB's message when it is wrong."""
-    from analyzer.commands.output import duckdb_errors
-
-    with duckdb_errors():
-        relation: DuckDBPyRelation | None = store.sql(sql)
-    if relation is None:
-        raise UsageError("there is no statement")
-    return relation
-
-
 def console() -> "Console":
     """The console of standard output; its width is COLUMNS or the terminal's, 160 where there is none."""
     from rich.console import Console
@@ -224,5 +212,7 @@ def write_report(store: "Store", name: str, form: str, output: str | None) -> No
         else:
             printing.write_page(store, chosen, output)
     else:
-        sections = ((part.heading, reports.plain(relation)) for part, relation in reports.answers(store, chosen))
+        sections = (
+            (part.heading, printing.Result(store, reports.plain(relation))) for part, relation in reports.answers(store, chosen)
+        )
         printing.write_sections(sections, form, output)

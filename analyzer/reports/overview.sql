@@ -87,7 +87,7 @@ WITH totals AS (
 )
 SELECT unnest([
     format('{:,} exchange{} over {:,} connection{}', exchanges, if(exchanges = 1, '', 's'), connections, if(connections = 1, '', 's'))
-    || CASE WHEN connections > 1 THEN format(': {:.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
+    || CASE WHEN connections > 1 THEN format(': {:,.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
     CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time' END
     || CASE WHEN exchanges > connections AND handshakes > 0 THEN
         format('; reuse saved {:,} TCP handshake{} of {}', exchanges - connections, if(exchanges - connections = 1, '', 's'),

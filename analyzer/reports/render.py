@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from analyzer.store import Store
 
-FEWEST_ROWS = 3  # a section keeps them however low the terminal is
+FEWEST_ROWS = 3  # a section keeps them, or one less, however low the terminal is
 
 
 def columns_of(part: Section, names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[layout.Column]:
@@ -117,23 +117,26 @@ def report(store: "Store", chosen: Report, console: Console, height: int | None 
     if not blocks:
         console.print(f"{chosen.title}: nothing of it in this capture.")
         return
-    texts = _arranged(blocks, width, height)
-    is_low = height is not None and sum(map(len, texts)) + len(texts) - 1 > height
+    texts, between = _arranged(blocks, width, height)
     for place, text in enumerate(texts):
-        if place and not is_low:
+        if place and between:
             console.print()
         print_lines(console, text)
 
 
-def _arranged(blocks: Sequence[_Block], width: int, height: int | None) -> list[list[Text]]:
-    """The lines of the sections; rows are taken from the longest until they fit the height."""
+def _arranged(blocks: Sequence[_Block], width: int, height: int | None) -> tuple[list[list[Text]], int]:
+    """The lines of the sections, and how many empty ones are between them: all, or so much of them that they fit the height."""
     rows = [block.rows for block in blocks]
     texts = [block.lines(width, count) for block, count in zip(blocks, rows, strict=True)]
-    excess = 0 if height is None else sum(map(len, texts)) + len(texts) - 1 - height
-    while excess > 0:
-        longest = max(range(len(blocks)), key=lambda place: (blocks[place].of_rows > 0, rows[place]))
-        if rows[longest] <= FEWEST_ROWS or not blocks[longest].of_rows:
+    fixed = sum(map(len, texts)) - sum(rows)  # lines that stay; a row may have several, which a terminal so low seldom shows
+    if height is None:
+        return texts, 1
+    for fewest, between in ((FEWEST_ROWS, 1), (FEWEST_ROWS, 0), (FEWEST_ROWS - 1, 0)):
+        while fixed + sum(rows) + between * (len(blocks) - 1) > height:
+            longer = [place for place, block in enumerate(blocks) if block.of_rows and rows[place] > fewest]
+            if not longer:
+                break
+            rows[max(longer, key=lambda place: rows[place])] -= 1
+        else:
             break
-        rows[longest] -= 1
-        excess -= 1
-    return [block.lines(width, count) for block, count in zip(blocks, rows, strict=True)]
+    return [block.lines(width, count) for block, count in zip(blocks, rows, strict=True)], between
