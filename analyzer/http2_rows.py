@@ -110,7 +110,7 @@ class Http2Rows:
 
     def end_exchange(self, exchange: Exchange, reason: CloseReason | None) -> str:
         """Make an exchange's rows: it is over, or the connection is (``reason``); returns how it ended."""
-        is_connection_over = reason is CloseReason.FIN or reason is CloseReason.RESET
+        is_connection_over = reason is not None and (reason is CloseReason.FIN or reason is CloseReason.RESET)
         ended = self._end_reason(exchange, reason, is_connection_over)
         request = exchange.request
         response = exchange.response
