@@ -44,5 +44,5 @@ def test_a_block_is_too_large_by_its_bytes_or_by_its_frames() -> None:
     most = bytes(limits.HTTP2_FIELD_BLOCK_BYTES)
     assert [by_bytes.add(most, 0, len(most)), by_bytes.add(b"d", 0, 1)] == [True, False]
     by_frames = begun()
-    assert all([by_frames.add(b"", 0, 0) for _ in range(limits.HTTP2_CONTINUATION_FRAMES)])
+    assert all(by_frames.add(b"", 0, 0) for _ in range(limits.HTTP2_CONTINUATION_FRAMES))
     assert not by_frames.add(b"", 0, 0)
