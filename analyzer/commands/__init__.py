@@ -36,14 +36,22 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.Abort:
         return SIGNALLED + signal.SIGINT
     except BrokenPipeError:
-        # whoever read our output has seen enough; keep the interpreter from complaining when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
+    except SystemExit as error:  # Click's answer to a broken pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _unread()
     except _CLICK_ERROR as error:
         error.show()
         return int(error.exit_code)
     finally:
         signals.restore(before)
+
+
+def _unread() -> int:
+    """Whoever read our output has seen enough; keep the interpreter from complaining when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _told(error: UnmuxError, status: int) -> int:

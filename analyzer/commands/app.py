@@ -38,20 +38,27 @@ read was stored. A file named like a command is read as ./NAME or -r NAME.
 `unmux COMMAND --help` tells more."""
 
 Captures = Annotated[
-    list[str] | None, typer.Argument(help="Captures: files, folders, globs, or - for standard input.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="CAPTURE...", help="Captures: files, folders, globs, or - for standard input.", show_default=False),
 ]
-Source = Annotated[str, typer.Argument(help="A capture, a folder of captures, a .duckdb file, or a folder made by -o folder/.")]
-More = Annotated[list[str] | None, typer.Option("-r", "--read", help="A further capture.", show_default=False)]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A capture or folder of captures, or what -o made: a .duckdb file, a folder/.")
+]
+More = Annotated[list[str] | None, typer.Option("-r", "--read", metavar="CAPTURE", help="A further capture.", show_default=False)]
 DecodeAs = Annotated[
     list[str] | None,
-    typer.Option("-d", "--decode-as", help="Take a port for a protocol: tcp.port==8080,http2.", show_default=False),
+    typer.Option(
+        "-d", "--decode-as", metavar="RULE", help="Take a port for a protocol: tcp.port==8080,http2.", show_default=False
+    ),
 ]
-Content = Annotated[str, typer.Option(help="What to keep of contents: none, preview, hash or store.")]
+Content = Annotated[str, typer.Option(metavar="MODE", help="What to keep of contents: none, preview, hash or store.")]
 Frames = Annotated[bool, typer.Option("--frames", help="Keep a row for every HTTP/2 frame.")]
 ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask passwords, cookies and tokens.")]
 MaskKey = Annotated[
     str | None,
-    typer.Option(help="Key under which secrets are masked, to compare stores; random otherwise.", show_default=False),
+    typer.Option(
+        metavar="KEY", help="Key under which secrets are masked, to compare stores; random otherwise.", show_default=False
+    ),
 ]
 Format = Annotated[
     str | None,
@@ -62,7 +69,9 @@ Format = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[str | None, typer.Option("-o", "--output", help="Write to this file instead.", show_default=False)]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file instead.", show_default=False)
+]
 
 
 def command_names() -> set[str]:
@@ -93,7 +102,13 @@ def analyze(
     captures: Captures = None,
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="Keep the tables: a .duckdb file, or a folder/ for Parquet.", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="STORE",
+            help="Keep the tables: a .duckdb file, or a folder/ for Parquet.",
+            show_default=False,
+        ),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
@@ -112,6 +127,10 @@ def analyze(
     paths = [*(captures or []), *(read or [])]
     if not paths:
         raise UsageError("name a capture; `unmux --help` tells more")
+    if len(paths) == 1 and output is None and source.is_there(paths[0]):
+        with source.opened(paths, options) as store:
+            source.print_report(store, "overview")
+        return 0
     store, heard = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
         if output is not None:
@@ -134,7 +153,14 @@ def query(
     show_secrets: ShowSecrets = False,
     mask_key: MaskKey = None,
 ) -> int:
-    """Run one SQL query over captures or a store."""
+    """Run one SQL query over captures or a store.
+
+    `unmux tables` tells what there is to ask for. The tables have one row per exchange, message, stream, connection …
+
+    \b
+    unmux query out.duckdb "FROM exchanges WHERE error_type IS NOT NULL"
+    unmux query out.duckdb "FROM websocket_messages" -o messages.parquet
+    """
     from analyzer.commands import output as printing
     from analyzer.commands import source
 
@@ -169,7 +195,7 @@ def shell(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="The report's name; `unmux reports` lists them.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The report's name; `unmux reports` lists them.")],
     where: Source,
     format: Format = None,  # noqa: A002
     output: Output = None,
@@ -178,7 +204,12 @@ def report(
     content: Content = "preview",
     frames: Frames = False,
 ) -> int:
-    """Print one report."""
+    """Print one report, or write it for programs.
+
+    \b
+    unmux report multiplexing capture.pcapng
+    unmux report overview out.duckdb --format json
+    """
     from analyzer import reports as known
     from analyzer.commands import output as printing
     from analyzer.commands import source
@@ -209,7 +240,8 @@ def follow(
 ) -> int:
     """Print both sides of one stream, in order, secrets included.
 
-    A .duckdb file does not hold them: the captures that it names are read again.
+    44 is a connection's own bytes, 44:3 the content of a stream in it; `unmux tree` lists both. A store does not hold
+    contents: the captures that it names are read again.
     """
     from analyzer.commands import follow as following
 
@@ -223,12 +255,15 @@ def tree(
     connection: Annotated[
         int | None, typer.Argument(metavar="[CONNECTION]", help="One connection_id, shown whole.", show_default=False)
     ] = None,
-    connections: Annotated[int, typer.Option("-n", "--connections", min=1, help="Connections shown.")] = 30,
-    streams: Annotated[int, typer.Option(min=1, help="Streams and exchanges shown of each connection.")] = 20,
+    connections: Annotated[int, typer.Option("-n", "--connections", min=1, metavar="NUMBER", help="Connections shown.")] = 30,
+    streams: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Streams and exchanges shown of each connection.")] = 20,
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print what was multiplexed in what."""
+    """Print what was multiplexed in what.
+
+    The numbers with a colon are what `unmux follow` takes after the connection's number: 44 and :3 are 44:3.
+    """
     from analyzer.commands import source
     from analyzer.commands import tree as drawing
 
@@ -239,8 +274,10 @@ def tree(
 
 @app.command()
 def tables(
-    name: Annotated[str | None, typer.Argument(help="One table.", show_default=False)] = None,
-    format: Annotated[str, typer.Option("-f", "--format", help="table or markdown.")] = "table",  # noqa: A002
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One table or view, with its columns.", show_default=False)
+    ] = None,
+    format: Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="table or markdown.")] = "table",  # noqa: A002
 ) -> int:
     """Describe the tables and their columns."""
     from analyzer.commands import reference

@@ -174,9 +174,9 @@ def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int]:
     A store names its captures. Those before cannot hold anything of the connection; those after may continue it, unless
     they were appended to the store and are older.
     """
-    from analyzer.store import is_store, open_store
+    from analyzer.store import open_store
 
-    if len(paths) > 1 or not (is_store(paths[0]) or paths[0].endswith(".duckdb")):
+    if len(paths) > 1 or not source.names_store(paths[0]):
         return paths, 0
     with open_store(paths[0]) as store:
         rows = store.sql(

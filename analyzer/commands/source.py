@@ -6,6 +6,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -129,17 +130,31 @@ def _pipes(paths: list[str]) -> set[tuple[int, int]]:
     return found
 
 
+def names_store(path: str) -> bool:
+    """Whether a path is a store, or should be one by its suffix. Nothing is read from a pipe to find out."""
+    from analyzer.store import is_store
+
+    place = Path(path)
+    if path == "-" or not (place.is_file() or place.is_dir()):
+        return place.suffix == ".duckdb"
+    return is_store(path)
+
+
+def is_there(path: str) -> bool:
+    """Whether a path is a store that exists."""
+    return names_store(path) and Path(path).exists()
+
+
 def analyzed(
     paths: list[str], options: Options, *, output: str | None = None, append: bool = False, force: bool = False
 ) -> tuple["Store", int | None]:
     """The store of these captures, and the signal that ended reading early, if one did."""
     import analyzer
     from analyzer import build
-    from analyzer.store import is_store
 
     for path in paths:
-        if path != "-" and is_store(path):
-            raise UsageError(f"{path}: is a store, no capture; `unmux report overview {path}` reads it")
+        if is_there(path):
+            raise UsageError(f"{path}: is a store, which cannot be read together with captures or into another store")
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
     with _Watch(paths) as watch:
@@ -164,9 +179,9 @@ def analyzed(
 @contextmanager
 def opened(paths: list[str], options: Options) -> Iterator["Store"]:
     """The store that the user named, or that of the captures they named. Raises Interrupted in the end if reading was."""
-    from analyzer.store import is_store, open_store
+    from analyzer.store import open_store
 
-    if len(paths) == 1 and paths[0] != "-" and (is_store(paths[0]) or paths[0].endswith(".duckdb")):
+    if len(paths) == 1 and names_store(paths[0]):
         with open_store(paths[0]) as store:
             yield store
         return
