@@ -37,6 +37,17 @@ read was stored. A file named like a command is read as ./NAME or -r NAME.
 
 `unmux COMMAND --help` tells more."""
 
+QUERY_EXAMPLES = """\
+\b
+Examples:
+  unmux query out.duckdb "FROM exchanges WHERE error_type IS NOT NULL"
+  unmux query out.duckdb "FROM websocket_messages" -o messages.parquet"""
+REPORT_EXAMPLES = """\
+\b
+Examples:
+  unmux report multiplexing capture.pcapng
+  unmux report overview out.duckdb --format json"""
+
 Captures = Annotated[
     list[str] | None,
     typer.Argument(metavar="CAPTURE...", help="Captures: files, folders, globs, or - for standard input.", show_default=False),
@@ -140,7 +151,7 @@ def analyze(
     return 0 if heard is None else 128 + heard
 
 
-@app.command()
+@app.command(epilog=QUERY_EXAMPLES)
 def query(
     where: Source,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query; - reads it from standard input.")],
@@ -155,11 +166,7 @@ def query(
 ) -> int:
     """Run one SQL query over captures or a store.
 
-    `unmux tables` tells what there is to ask for. The tables have one row per exchange, message, stream, connection …
-
-    \b
-    unmux query out.duckdb "FROM exchanges WHERE error_type IS NOT NULL"
-    unmux query out.duckdb "FROM websocket_messages" -o messages.parquet
+    There is a table or view of exchanges, of messages, of streams, of connections …; `unmux tables` lists them.
     """
     from analyzer.commands import output as printing
     from analyzer.commands import source
@@ -193,7 +200,7 @@ def shell(
         return prompt.run(store)
 
 
-@app.command()
+@app.command(epilog=REPORT_EXAMPLES)
 def report(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The report's name; `unmux reports` lists them.")],
     where: Source,
@@ -204,12 +211,7 @@ def report(
     content: Content = "preview",
     frames: Frames = False,
 ) -> int:
-    """Print one report, or write it for programs.
-
-    \b
-    unmux report multiplexing capture.pcapng
-    unmux report overview out.duckdb --format json
-    """
+    """Print one report, or write it for programs."""
     from analyzer import reports as known
     from analyzer.commands import output as printing
     from analyzer.commands import source

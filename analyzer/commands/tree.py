@@ -108,7 +108,7 @@ def _label(leaf: tuple[object, ...], width: int) -> Text:
     if lasts is not None:
         after.append(duration(int(str(lasts))))
     if ended not in {None, "complete", "fin"}:
-        after.append(f"({ended}{f' {error}' if ended == 'reset' and error else ''})")
+        after.append(f"({str(ended).replace('_', ' ')}{f' {error}' if ended == 'reset' and error else ''})")
     rest = escape_for_terminal("  ".join(after))
     if request:
         room = max(width - label.cell_len - len(rest) - 2, 16)

@@ -168,14 +168,21 @@ WITH faults AS (
         CASE WHEN kind <> 'not_understood' THEN concat_ws(', ', 'required ' || required, 'found ' || found)
             WHEN regexp_matches(found, 'to (server|client) 1[4-7] 03 0[0-4]') THEN 'looks like TLS: encrypted'
             ELSE 'first bytes ' || found END AS reason,
-        count(*) AS faults, count(DISTINCT connection_id) AS connections, sum(missing_bytes) AS missing_bytes, sum(occurrences) AS times
-    FROM anomalies a LEFT JOIN connections c USING (connection_id) WHERE kind <> 'not_decoded' GROUP BY ALL
+        a.connection_id, missing_bytes, occurrences
+    FROM anomalies a LEFT JOIN connections c USING (connection_id) WHERE kind <> 'not_decoded'
+),
+reasons AS (
+    SELECT what, first(reason ORDER BY faults DESC, reason) AS reason
+    FROM (SELECT what, reason, count(*) AS faults FROM faults GROUP BY ALL) GROUP BY ALL
+),
+kinds AS (
+    SELECT what, count(DISTINCT connection_id) AS connections, sum(missing_bytes)::BIGINT AS missing_bytes, sum(occurrences)::BIGINT AS times
+    FROM faults GROUP BY ALL
 )
 SELECT
-    what, first(reason ORDER BY faults DESC, reason) AS reason, nullif(sum(connections), 0)::BIGINT AS connections,
-    sum(missing_bytes)::BIGINT AS missing_bytes, nullif(sum(times), sum(connections))::BIGINT AS times,
-    (SELECT count(DISTINCT what) FROM faults) AS of_rows
-FROM faults GROUP BY ALL ORDER BY sum(times) DESC, what LIMIT 8;
+    what, reason, nullif(connections, 0) AS connections, missing_bytes, nullif(times, connections) AS times,
+    (SELECT count(*) FROM kinds) AS of_rows
+FROM kinds JOIN reasons USING (what) ORDER BY kinds.times DESC, what LIMIT 8;
 
 -- section: Packets of other protocols
 WITH others AS (
