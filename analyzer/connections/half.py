@@ -6,7 +6,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.connections import history
-from analyzer.connections.reassembly import SEQUENCE_MASK, SEQUENCE_NUMBERS, Backlog
+from analyzer.connections.reassembly import SEQUENCE_MASK, SEQUENCE_NUMBERS, Backlog, extended
 from analyzer.packets.segment import Segment
 from analyzer.stream import CloseReason
 
@@ -152,6 +152,11 @@ class Half:
         if self.acked < self.next:
             self.acked = self.next - 1
         self.first_acked = self.next
+
+    def may_have_sent(self, acknowledgment: i64) -> bool:
+        """Whether an acknowledgment is one of bytes seen of this end, whose SYN was seen."""
+        start = self.next - self.delivered - self.missing
+        return start <= extended(acknowledgment, self.next) <= self.highest
 
     def in_disorder(self) -> Disorder:
         """The disorder, made when it is first needed."""

@@ -240,7 +240,7 @@ class ConnectionTable:
             if connection.is_over() or half.peer.packets == 0:
                 rows = self._finish(connection, CloseReason.TIMEOUT)
                 return rows + self._open_connection(segment, timestamp, frame, capture_index, interface_name)
-            if not segment.flags & ACK:
+            if not segment.flags & ACK or half.peer.isn >= 0:
                 return self._challenge(connection, segment, timestamp, frame, capture_index, interface_name)
         return self._take_here(connection, half, segment, timestamp, frame)
 
@@ -263,7 +263,7 @@ class ConnectionTable:
         if segment.flags & ACK:
             if peer.isn >= 0 and segment.acknowledgment == (peer.isn + 1) & SEQUENCE_MASK:
                 return False
-            return connection.is_over()
+            return connection.is_over() or (peer.isn >= 0 and not peer.may_have_sent(segment.acknowledgment))
         if half.isn >= 0:
             return True
         if half.next >= 0:  # its bytes were seen first: from several queues packets come out of order

@@ -339,3 +339,13 @@ def test_an_answer_with_bytes_recorded_before_the_syn_is_the_same_connection(wir
     wire.tcp(server, client, "SA", 5000, 1001)
     wire.finish()
     assert (len(wire.connections), wire.connection.packets_to_server + wire.connection.packets_to_client) == (1, 3)
+
+
+def test_an_answer_to_a_syn_that_was_not_captured_is_another_connection(wire, client, server):
+    wire.tcp(client, server, "S", 1000)
+    wire.tcp(client, server, "PA", 1001, 5001, b"first")
+    wire.tcp(server, client, "SA", 900_000, 700_001)
+    wire.tcp(client, server, "A", 700_001, 900_001)
+    wire.tcp(server, client, "PA", 900_001, 700_001, b"second")
+    wire.finish()
+    assert [(row.bytes_to_server, row.bytes_to_client) for row in wire.connections] == [(5, 0), (0, 6)]
