@@ -39,6 +39,7 @@ class Http1Conversation:
         self._content_mode = mode if mode in ("hash", "store") else ""
         self._reader = HeadReader(stream.context.field_lines)
         self._exchanges: i64 = 0  # begun so far
+        self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
 
     def decline(self, side: Side) -> None:
         """Say which of the next bytes nobody needs."""
@@ -58,13 +59,16 @@ class Http1Conversation:
         for exchange in ended:
             self.rows.add_exchange(exchange)
 
+    def _believes(self, side: Side, head: Head) -> bool:
+        if side.trust == UNSEEN and self.requests.trust != UNPROVED and self.responses.trust != UNPROVED:
+            self._unproved_from = self._exchanges
+        return side.believes(head)
+
     # --- requests ---
 
-    def _new_exchange(self, side: Side, timestamp: i64, packet: i64) -> Exchange:
+    def _new_exchange(self, side: Side) -> Exchange:
         exchange = Exchange(self._exchanges, side.first_packet)
         self._exchanges += 1
-        exchange.last_packet = packet
-        exchange.last_at = timestamp
         return exchange
 
     def begin_request(self, raw: bytes, timestamp: i64, packet: i64) -> None:
@@ -82,17 +86,17 @@ class Http1Conversation:
         if head is None:
             self.exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
             return
-        if not side.believes(head):
+        if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
-        exchange = self._new_exchange(side, timestamp, packet)
+        exchange = self._new_exchange(side)
         exchange.has_request = True
         exchange.request = head
         exchange.request_started_at = side.started_at
         side.exchange = exchange
         side.head = head
         self._stream.messages_to_server += 1
-        side.pass_wait_on(exchange)
+        side.pass_on(exchange)
         self.rows.add_section(TO_SERVER, exchange, "header", head, timestamp, packet)
         self._await_response(exchange, timestamp, packet)
         if side.state != LOST:  # too many are waiting
@@ -121,11 +125,11 @@ class Http1Conversation:
 
     # --- responses ---
 
-    def _take_exchange(self, side: Side, is_final: bool, timestamp: i64, packet: i64) -> Exchange:
+    def _take_exchange(self, side: Side, is_final: bool) -> Exchange:
         """The exchange that the response being read belongs to."""
         exchange = self.matching.answered(side.started_at, is_final)
         if exchange is None:
-            exchange = self._new_exchange(side, timestamp, packet)
+            exchange = self._new_exchange(side)
             exchange.is_request_over = True
             exchange.fields_complete = False
             if not is_final:
@@ -141,14 +145,14 @@ class Http1Conversation:
         if head is None:
             self.exceed(side, timestamp, packet, f"a head of at most {limits.HTTP1_SECTION_LINES} lines")
             return
-        if not side.believes(head):
+        if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
         status = head.status_code
         self._stream.messages_to_client += 1
         is_final = status >= 200 or status == 101 or status < 100
-        exchange = self._take_exchange(side, is_final, timestamp, packet)
-        side.pass_wait_on(exchange)
+        exchange = self._take_exchange(side, is_final)
+        side.pass_on(exchange)
         if not is_final:
             if status == 100:
                 exchange.has_continued = True
@@ -157,7 +161,6 @@ class Http1Conversation:
             return
         exchange.response = head
         exchange.response_started_at = side.started_at
-        exchange.saw(timestamp, packet)
         side.exchange = exchange
         side.head = head
         self.rows.add_section(TO_CLIENT, exchange, "header", head, timestamp, packet)
@@ -364,6 +367,9 @@ class Http1Conversation:
             self.decline(one)
         self.rows.note_loss(side.direction, timestamp, packet, "a beginning that nothing proves")
         for exchange in begun:
+            if exchange.index >= self._unproved_from:  # those before it that are withdrawn leave no numbers out
+                exchange.index = self._unproved_from
+                self._unproved_from += 1
             exchange.is_request_over = True
             exchange.end_response("cut")
             self.rows.add_exchange(exchange)
@@ -411,11 +417,10 @@ class Http1Conversation:
         packet = side.last_packet
         side.state = START
         if side.direction == TO_CLIENT:
-            exchange = self._take_exchange(side, True, timestamp, packet)
+            exchange = self._take_exchange(side, True)
             exchange.response_started_at = side.started_at
-            exchange.saw(timestamp, packet)
         else:
-            exchange = self._new_exchange(side, timestamp, packet)
+            exchange = self._new_exchange(side)
             exchange.has_request = True
             exchange.request_started_at = side.started_at
             line, feed, _ = seen.partition(b"\n")
@@ -428,7 +433,7 @@ class Http1Conversation:
                     pass
             self._await_response(exchange, timestamp, packet)
         exchange.fields_complete = False
-        side.pass_wait_on(exchange)
+        side.pass_on(exchange)
         return exchange
 
     def _end_responses(self, end_reason: str, timestamp: i64, packet: i64) -> None:

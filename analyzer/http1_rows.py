@@ -8,10 +8,11 @@ from analyzer.codecs.content import Content
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
 from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
-from analyzer.records import Rows
+from analyzer.records import FieldLine, Rows
 from analyzer.stream import Stream
 
 _SIDES: Final = ("request", "response")  # by direction
+_INFORMATIONAL: Final = [FieldLine(b":status", b"%d" % status, "witnessed") for status in range(100, 200)]
 
 
 class Http1Rows:
@@ -39,11 +40,14 @@ class Http1Rows:
         self.note(direction, timestamp, packet, "framing_lost", required, found, "RFC 9112 section 6.3")
 
     def add_section(self, direction: i64, exchange: Exchange, section: str, head: Head, timestamp: i64, packet: i64) -> None:
-        """Make the row of a field section, and those of its faults."""
-        if head.fields:
+        """Make the row of a field section, and those of its faults. An informational one begins with its status, as in HTTP/2."""
+        fields = head.fields
+        if section == "informational":
+            fields = [_INFORMATIONAL[head.status_code - 100], *fields]
+        if fields:
             self.made.append(
                 HttpFieldSectionRecord(
-                    self._connection_id, self._stream_index, exchange.index, _SIDES[direction], section, head.fields
+                    self._connection_id, self._stream_index, exchange.index, _SIDES[direction], section, fields
                 )
             )
         if head.faults:

@@ -86,8 +86,8 @@ class Sections:
             self._rows.object_to_section(side, exchange, "a request with :method")
         if exchange.method == b"CONNECT":
             self._tunnels.request(side, exchange)
-        elif self._keeps_content and not is_stream_end and is_known:
-            exchange.request.content = Content(self._content_mode, content_encoding_of(lines))
+        elif self._keeps_content and not is_stream_end:
+            exchange.request.content = Content(self._content_mode, content_encoding_of(lines), is_known)
         self._rows.add_section(side, exchange, "request", "header", lines)
 
     def _take_trailer(self, side: Side, exchange: Exchange, name: str, lines: list[FieldLine], is_stream_end: bool) -> None:
@@ -136,8 +136,8 @@ class Sections:
             exchange.early_response = lines if is_known else None
         if exchange.is_connect:
             self._tunnels.answer(side, exchange, lines, is_known)
-        if self._keeps_content and not is_stream_end and is_known and not exchange.has_tunnel:
-            half.content = Content(self._content_mode, exchange.content_encoding)
+        if self._keeps_content and not is_stream_end and not exchange.has_tunnel:
+            half.content = Content(self._content_mode, exchange.content_encoding, is_known)
 
     # --- responses with an unknown status ---
 

@@ -79,7 +79,7 @@ class HttpFieldSectionRecord(Record):
     exchange_index: "Annotated[int, capture('the exchange')]"
     side: "Annotated[str, conversation('request or response')]"
     section: "Annotated[str, conversation('header, trailer, informational or push')]"
-    fields: "Annotated[list[FieldLine], conversation('name, value and provenance of each line, in order', Masking.FIELDS)]"
+    fields: "Annotated[list[FieldLine], conversation('name, value and provenance of each line, in order; the first of an informational section is :status, in HTTP/1 too', Masking.FIELDS)]"
 
 
 @mypyc_attr(native_class=False)

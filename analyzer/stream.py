@@ -287,7 +287,10 @@ class Stream:
         if self.first_packet < 0:
             self.first_packet = packet
             self.started_at = timestamp
-        self.last_packet = packet
+        elif packet < self.first_packet:
+            self.first_packet = packet
+        if packet > self.last_packet:
+            self.last_packet = packet
         self.ended_at = timestamp
         if direction == TO_SERVER:
             self.bytes_to_server += length

@@ -10,7 +10,7 @@ import pytest
 
 from analyzer import analyze, pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.http_semantics import HttpExchangeRecord
+from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, Rows, StreamRecord, by_class
 from analyzer.schema import table_of
 from analyzer.stream import Context
@@ -123,4 +123,16 @@ def test_a_response_that_nobody_asked_for_is_not_given_to_the_next_request(share
         (b"/something", None, 5, "reset"),
         (None, 404, 12, "no request"),
         (b"/someotherthing", 200, 14, "complete"),
+    ]
+
+
+def test_content_is_kept_as_sent_where_fields_are_unknown_and_may_name_a_coding(shared_captures: Path) -> None:
+    """The capture begins in the middle of the connection: its fields refer to a table that nobody saw."""
+    rows = rows_of(shared_captures / "deepflowio+deepflow/agent/resources/test/flow_generator/http/http2-multi.pcap")
+    found = [(row.side, len(row.content), row.is_decoded) for row in rows if isinstance(row, HttpContentRecord)]
+    assert sorted(found) == [
+        ("request", 17, False),
+        ("request", 17, False),
+        ("response", 148, False),
+        ("response", 150, False),
     ]

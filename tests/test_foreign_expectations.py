@@ -143,6 +143,7 @@ def with_oracle(folder: Path, *, start: str = "_oracle/", end: str = "") -> list
 def compare_http1(found: Found, rows: list[dict[str, str]]) -> int:
     """Requests and responses in the order of their packets, message by message; returns how many."""
     taken: dict[tuple[int, bool], int] = defaultdict(int)
+    interim: dict[int, list[tuple[str, str]]] = defaultdict(list)  # packet and status of informational responses
     compared = 0
     for row in rows:
         codes = [code for code in row["http.response.code"].split(",") if code]
@@ -174,10 +175,14 @@ def compare_http1(found: Found, rows: list[dict[str, str]]) -> int:
                 size = sum(int(chunk, 0) for chunk in row["http.chunk_size"].split(","))
                 found.expect(packet, "chunked content", size, joined(messages, f"{side}_content_bytes"))
             compared += count
-        for code in codes:
-            if not is_final(code):
-                found.expect(packet, "informational status", code, None)
+        interim[connection.connection_id] += [(packet, code) for code in codes if not is_final(code)]
     for connection in found.of(ConnectionRecord):
+        told = [found.values(e, "response", b":status", "informational") for e in found.exchanges(connection.connection_id)]
+        statuses = [status for value in told if value for status in value.split(",")]
+        theirs = interim[connection.connection_id]
+        theirs += [(str(connection.first_packet), "")] * (len(statuses) - len(theirs))
+        for (packet, code), status in zip_longest(theirs, statuses):
+            found.expect(packet, "informational status", code, status)
         for is_request in (True, False):
             ours = found.messages(connection.connection_id, is_request=is_request)
             for e in ours[taken[connection.connection_id, is_request] :]:

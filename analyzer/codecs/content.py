@@ -178,8 +178,11 @@ def _decoder(coding: bytes) -> _Decoder:
 class Content:
     """Takes the content of one message piece by piece, when ``--content`` asks for it."""
 
-    def __init__(self, mode: str, codings: bytes | None) -> None:
-        """``mode`` is hash or store; ``codings`` is the content-encoding field's value, None without one."""
+    def __init__(self, mode: str, codings: bytes | None, is_coding_known: bool = True) -> None:
+        """``mode`` is hash or store; ``codings`` is the content-encoding field's value, None without one.
+
+        Without ``is_coding_known`` some field is unknown, which may have been that one: the content is kept as sent.
+        """
         self.sha256: str | None = None  # of the decoded content; None until finished, when incomplete or not decodable
         self.kept: bytes | None = None  # the decoded content in mode store, within the limit
         self.is_decoded = False
@@ -192,9 +195,9 @@ class Content:
         self._hash = hashlib.sha256()
         self._coded_bytes: i64 = 0
         self._decoded_bytes: i64 = 0
-        self._is_raw = False  # the codings are unknown: the bytes are kept as sent
+        self._is_raw = not is_coding_known  # the codings are unknown: the bytes are kept as sent
         self._decoders: list[_Decoder] = []
-        if codings is not None:
+        if codings is not None and is_coding_known:
             self._prepare(codings)
 
     def write(self, data: bytes) -> None:
@@ -216,7 +219,7 @@ class Content:
                     self.fault = "the coded content ends too early"
                     break
         self.is_complete = is_complete and not self._is_cut and (self.fault is None or self._is_raw)
-        self.is_decoded = self.fault is None
+        self.is_decoded = self.fault is None and not self._is_raw
         if is_complete and self.is_decoded:
             self.sha256 = self._hash.hexdigest()
         if self._keeps:

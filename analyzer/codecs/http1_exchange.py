@@ -19,7 +19,6 @@ class Exchange:
         self.request_ended_at: i64 = -1
         self.response_started_at: i64 = -1
         self.response_ended_at: i64 = -1
-        self.last_at: i64 = -1  # time of last_packet
         self.request_missing: i64 = 0
         self.response_missing: i64 = 0
         self.request_content: i64 = -1
@@ -45,9 +44,12 @@ class Exchange:
             self._stall_wait = wait
 
     def saw(self, timestamp: i64, packet: i64) -> None:
-        """Note its last packet; declined bytes are told late, so the order of calls says nothing."""
-        if timestamp > self.last_at or (timestamp == self.last_at and packet > self.last_packet):
-            self.last_at = timestamp
+        """Note a packet of it, unless its bytes were not captured (``timestamp`` is -1)."""
+        if timestamp < 0:
+            return
+        if packet < self.first_packet:
+            self.first_packet = packet
+        if packet > self.last_packet:
             self.last_packet = packet
 
     def end_response(self, end_reason: str) -> None:

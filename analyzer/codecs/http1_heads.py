@@ -20,6 +20,10 @@ _TOKEN_CHARACTERS: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ
 _BAD_IN_VALUE: Final = re.compile(rb"[\0\r]")
 _VERSION: Final = re.compile(rb"HTTP/1\.[0-9]")
 _STATUS_LINE: Final = re.compile(rb"HTTP/(1\.[0-9]) +([0-9]{3})(?: .*)?", re.DOTALL)
+_AUTHORITY_FORM: Final = re.compile(rb"(?:\[[0-9A-Fa-fvV:.]+\]|[^\0- /?#@:\[\]*]+):[0-9]+")
+_AUTHORITY: Final = re.compile(
+    rb"(?:[^\0- /?#@]*@)?(?:\[[^\0- /?#@\[\]]+\]|[^\0- /?#@:\[\]*]+)(?::[0-9]*)?"
+)  # RFC 3986 section 3.2
 _LENGTH_DIGITS: Final = 18  # any number of so many digits fits 64 bits
 
 _COMMON_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
@@ -253,7 +257,7 @@ def parse_request_line(line: bytes, head: Head) -> None:
     head.method = method
     head.http_version = version[5:].decode("ascii")
     if method == b"CONNECT":
-        head.authority = target
+        _take_authority_form(target, head)
     elif target.startswith(b"/") or target == b"*":
         head.target = target
     else:
@@ -263,6 +267,16 @@ def parse_request_line(line: bytes, head: Head) -> None:
         else:
             head.target = target
             head.fault("invalid_request_target", "origin-form, absolute-form or *", shown(target), "RFC 9112 section 3.2")
+
+
+def _take_authority_form(target: bytes, head: Head) -> None:
+    """RFC 9112 section 3.2.3: host and port. What names no host, or has a path, is no authority of any kind."""
+    if _AUTHORITY_FORM.fullmatch(target) is None:
+        head.fault("invalid_request_target", "authority-form: host and port", shown(target), "RFC 9112 section 3.2.3")
+        if _AUTHORITY.fullmatch(target) is None:
+            head.target = target
+            return
+    head.authority = target
 
 
 def _take_absolute_form(scheme: bytes, rest: bytes, head: Head) -> None:

@@ -15,8 +15,6 @@ REQUEST_PREFIX: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: +[^\0
 _METHOD_PREFIX: Final = re.compile(
     rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|PROPFIND|REPORT|SEARCH) (?:/|https?://)[^\0-\x20\x7f]*"
 )
-_NEARLY_REQUEST: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|CONNECT)(?:HTTP/|[^A-Za-z]|$)")
-_OTHER_VERSION: Final = re.compile(rb" (?!HTTP/1)[A-Z]+/[0-9][.0-9]*[ \t]*\r?$")  # RTSP, SIP …
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9][0-9][ \r\n]")
 _STATUS_SAMPLE: Final = b"HTTP/1.1 200 "
 _LONG_TARGET: Final = 1024  # bytes of a request line without its end that are convincing
@@ -34,18 +32,13 @@ BEGINNING_BYTES: Final = 20  # the longest registered method and the space behin
 _METHOD_STARTS: Final = frozenset(method[:length] for method in REGISTERED_METHODS for length in range(len(method) + 1))
 
 
-def is_client(data: bytes) -> bool | None:
-    """Whether the first bytes of a direction are a request; None where more may tell."""
+def is_client(data: bytes) -> bool:
+    """Whether the first bytes of a direction are a request. Others may be one that cannot be read: the response tells."""
     data = data.lstrip(b"\r\n")
     line, feed, _ = data.partition(b"\n")
     if feed:
-        if REQUEST_LINE.fullmatch(line) is not None:
-            return True
-        is_close = _NEARLY_REQUEST.match(line) is not None and _OTHER_VERSION.search(line) is None
-        return None if is_close else False  # the response tells
-    if len(line) >= _LONG_TARGET and _METHOD_PREFIX.fullmatch(line) is not None:
-        return True
-    return None if not line or REQUEST_PREFIX.fullmatch(line) is not None else False
+        return REQUEST_LINE.fullmatch(line) is not None
+    return len(line) >= _LONG_TARGET and _METHOD_PREFIX.fullmatch(line) is not None
 
 
 def is_server(data: bytes) -> bool | None:

@@ -41,7 +41,8 @@ class Side(MessageReader):
         self.head: Head | None = None  # of that message
         self.is_fresh = True  # no byte has been seen
         self.started_at: i64 = -1  # of the message
-        self.first_packet: i64 = -1
+        self.first_packet: i64 = -1  # the lowest of its head
+        self.highest_packet: i64 = -1  # of its head
         self.last_at: i64 = -1  # latest byte of a head, or of content until close
         self.last_packet: i64 = -1
         self.content: Content | None = None
@@ -58,12 +59,20 @@ class Side(MessageReader):
         self.state = HEAD
         self.started_at = timestamp
         self.first_packet = packet
+        self.highest_packet = packet
 
     def meet(self, timestamp: i64, packet: i64) -> None:
-        """Note where bytes of a head, or those that may be content or the next message, are."""
+        """Note where bytes of a message, or those that may be content or the next message, are."""
+        exchange = self.exchange
+        if exchange is not None and self.state != PEEK:
+            exchange.saw(timestamp, packet)
         if self.state == HEAD:
             self.last_at = timestamp
             self.last_packet = packet
+            if packet < self.first_packet:
+                self.first_packet = packet
+            if packet > self.highest_packet:
+                self.highest_packet = packet
         elif self.state == PEEK and self.size == 0:
             self.started_at = timestamp
             self.first_packet = packet
@@ -101,8 +110,10 @@ class Side(MessageReader):
             self._stall = stall
             self._stall_wait = wait
 
-    def pass_wait_on(self, exchange: Exchange) -> None:
-        """The head that waited belongs to ``exchange``."""
+    def pass_on(self, exchange: Exchange) -> None:
+        """The head belongs to ``exchange``: its packets, and what it waited."""
+        exchange.saw(self.started_at, self.first_packet)
+        exchange.saw(self.started_at, self.highest_packet)
         if self._stall_wait > 0:
             exchange.wait(self._stall, self._stall_wait)
             self._stall_wait = 0

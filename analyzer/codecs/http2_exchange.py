@@ -89,9 +89,15 @@ class Exchange:
         """Bytes of it were seen."""
         if started_at < self.started_at:
             self.started_at = started_at
-            self.first_packet = started_packet
         if timestamp >= self.ended_at:
             self.ended_at = timestamp
+        self._saw(started_packet)
+        self._saw(packet)
+
+    def _saw(self, packet: i64) -> None:
+        if packet < self.first_packet:
+            self.first_packet = packet
+        if packet > self.last_packet:
             self.last_packet = packet
 
     def read_request(self, lines: list[FieldLine]) -> None:

@@ -47,7 +47,10 @@ class OpenMessage:
     def touch(self, timestamp: i64, released: i64, packet: i64, stall_index: i64) -> None:
         """Note that bytes of it came."""
         self.ended_at = timestamp
-        self.last_packet = packet
+        if packet < self.first_packet:
+            self.first_packet = packet
+        if packet > self.last_packet:
+            self.last_packet = packet
         wait = released - timestamp
         if wait <= 0:
             return

@@ -76,13 +76,13 @@ class Http1Dissector:
 
     @staticmethod
     def probe(first: bytes, second: bytes) -> Match:
-        """A request line towards the server, or a status line towards the client."""
-        request = is_client(first) if first else None
+        """A request line towards the server, or a status line towards the client: then the request is one that cannot be read."""
         response = is_server(second) if second else None
-        if request is True or response is True:
+        if response is True or is_client(first):
             return Match.YES
-        verdict = response if second else request
-        return Match.MAYBE if verdict is None else Match.NO
+        if response is None and not is_server(first):
+            return Match.MAYBE  # whatever it is, what the server makes of it tells
+        return Match.NO
 
     def feed(self, direction: int, data: bytes, timestamp: int, released: int, packet: int) -> Rows:
         """Take bytes in order."""

@@ -50,6 +50,15 @@ def test_each_content_coding_is_undone_however_the_bytes_are_split(coding: bytes
         assert (content.kept, content.sha256, content.is_decoded, content.is_complete) == (TEXT, digest(TEXT), True, True)
 
 
+def test_content_whose_coding_is_not_known_is_kept_as_sent_and_has_no_hash() -> None:
+    for codings in (None, b"gzip"):
+        content = Content("store", codings, is_coding_known=False)
+        content.write(TEXT)
+        content.finish(True)
+        assert (content.kept, content.sha256, content.is_decoded, content.is_complete) == (TEXT, None, False, True)
+        assert content.fault is None
+
+
 def test_content_without_coding_is_hashed_as_sent_and_not_kept_in_mode_hash() -> None:
     content = decoded("hash", None, TEXT[:10], TEXT[10:])
     assert (content.sha256, content.kept, content.fault, content.is_decoded) == (digest(TEXT), None, None, True)

@@ -116,13 +116,15 @@ class Paper:
         self.pieces.append((stream_index, direction, timestamp, kind, data))
 
 
-def run(events: Sequence[Event], content: str = "preview", chunk: int = 0, is_tapped: bool = False) -> list[Any]:
+def run(
+    events: Sequence[Event], content: str = "preview", chunk: int = 0, is_tapped: bool = False, name: str | None = "http1"
+) -> list[Any]:
     context = Context([Http1Dissector, WebSocketEar, Http2Ear, TunnelEar], content=content)
     if is_tapped:
         context.tap = Paper()
         context.tapped_connection = 1
     scope = Scope(context, 1, "tcp", 80, roles_proven=True)
-    stream = Stream(scope, name="http1")
+    stream = Stream(scope, name=name)
     rows: list[Any] = []
     for event in events:
         if isinstance(event.what, bytes):
@@ -607,7 +609,8 @@ def test_sections_keep_names_as_sent_and_lines_share_objects() -> None:
     rows = run(DIALOGUES["informational responses come before the final one"][0])
     assert sections(rows) == [
         (0, "request", "header", [(b"Host", b"x"), (b"Expect", b"100-continue"), (b"Content-Length", b"4")]),
-        (0, "response", "informational", [(b"Link", b"</a.css>")]),
+        (0, "response", "informational", [(b":status", b"100")]),
+        (0, "response", "informational", [(b":status", b"103"), (b"Link", b"</a.css>")]),
         (0, "response", "header", [(b"Content-Length", b"0")]),
     ]
     rows = run(dialogue(client(GET + GET.replace(b"/ ", b"/two ")), server(OK + HELLO)))
@@ -947,6 +950,54 @@ def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
     assert anomalies(rows) == ["protocol_error"]
 
 
+@pytest.mark.parametrize("first", [b"CCM_POST / HTTP/1.\nHost: x\n\n", b"\xc3\x83/HTTP/1.1\n\n", b"\x16\x03\x01\n\n"])
+def test_what_no_protocol_begins_with_is_http_where_the_server_says_so(first: bytes) -> None:
+    bad_request = b"HTTP/1.0 400 Bad Request\r\nContent-Length: 5\r\n\r\nwhat?"
+    events = dialogue(client(first), server(bad_request), *CLOSING)
+    for chunk in (0, 1):
+        rows = run(events, chunk=chunk, name=None)
+        assert [(row.status_code, row.request_method, row.end_reason) for row in exchanges(rows)] == [(400, None, "cut")]
+        assert anomalies(rows) == ["protocol_error"]
+    assert anomalies(run(dialogue(client(first), server(b"?" * 20), *CLOSING), name=None)) == ["not_understood"]
+
+
+@pytest.mark.parametrize(
+    ("target", "authority", "is_fault"),
+    [
+        (b"h:443", b"h:443", False),
+        (b"[::1]:443", b"[::1]:443", False),
+        (b"h", b"h", True),
+        (b"h:", b"h:", True),
+        (b"user:secret@h:443", b"user:secret@h:443", True),
+        (b"/", None, True),
+        (b"*", None, True),
+        (b":443", None, True),
+        (b"::1", None, True),
+        (b"h:https", None, True),
+        (b"https://h:443/", None, True),
+    ],
+)
+def test_the_target_of_connect_is_an_authority_or_a_fault(target: bytes, authority: bytes | None, is_fault: bool) -> None:
+    rows = run(dialogue(client(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target), server(OK.replace(b"200", b"400")), *CLOSING))
+    (row,) = exchanges(rows)
+    assert (row.authority, row.target) == (authority, None if authority else target)
+    found = [(row.kind, row.section) for row in rows if isinstance(row, AnomalyRecord)]
+    assert found == ([("invalid_request_target", "RFC 9112 section 3.2.3")] if is_fault else [])
+
+
+def test_first_and_last_packet_are_the_lowest_and_highest_of_the_exchange() -> None:
+    """The request was recorded after its response, the middle of a head and of chunked content after what follows it."""
+    get = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    found = []
+    for packets in ((9, 4, 5), (4, 9, 5), (6, 9, 4), (5, 4, 9)):
+        cuts = [get[:30], get[30:70], get[70:]]
+        events = [Event(TO_SERVER, cut, 100 * packet, packet) for cut, packet in zip(cuts, packets, strict=True)]
+        rows = run([*events, Event(TO_CLIENT, OK, 700, 7), Event(TO_SERVER, FIN, 2000, 20), Event(TO_CLIENT, FIN, 2100, 21)])
+        found += [(row.first_packet, row.last_packet) for row in exchanges(rows)]
+        found += [(row.first_packet, row.last_packet) for row in rows if isinstance(row, StreamRecord)]
+    assert found == [(4, 9)] * 8
+
+
 def test_endless_heads_lines_and_pipelines_reach_a_limit() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     many_lines = b"A: a\r\n" * (limits.HTTP1_SECTION_LINES + 1) + b"\r\n"
@@ -1032,10 +1083,16 @@ def test_any_conversation_ends_in_consistent_rows_whatever_the_chunking(steps: l
         (b"", OK, Match.YES),
         (b"", b"HTTP/1.1 2", Match.MAYBE),
         (b"\x00\x01\x02", OK, Match.YES),
-        (b"\x16\x03\x01", b"", Match.NO),
-        (b"OPTIONS rtsp://h/s RTSP/1.0\r\n", b"", Match.NO),
-        (b"REGISTER sip:h SIP/2.0\r\n", b"", Match.NO),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", Match.NO),
+        (b"\x16\x03\x01", b"", Match.MAYBE),
+        (b"\x16\x03\x01", b"\x16\x03\x03", Match.NO),
+        (b"\x16\x03\x01", b"HTTP/1.1 400 Bad Request\r\n", Match.YES),
+        (b"OPTIONS rtsp://h/s RTSP/1.0\r\n", b"", Match.MAYBE),
+        (b"OPTIONS rtsp://h/s RTSP/1.0\r\n", b"RTSP/1.0 200 OK\r\n", Match.NO),
+        (b"REGISTER sip:h SIP/2.0\r\n", b"SIP/2.0 200 OK\r\n", Match.NO),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0", Match.NO),
+        (b"CCM_POST / HTTP/1.\n", b"", Match.MAYBE),
+        (b"CCM_POST / HTTP/1.\n", b"HTTP/1.1 405 Method Not Allowed\r\n", Match.YES),
+        (b"CCM_POST / HTTP/1.\n", b"HTTP", Match.MAYBE),
         (b"USER anonymous\r\n", b"220 ready\r\n", Match.NO),
         (b"", b"220 ready\r\n", Match.NO),
         (b"", b"HTTP/2.0 200 OK\r\n", Match.NO),
@@ -1172,11 +1229,13 @@ def test_equal_lines_of_all_connections_are_one_object() -> None:
     [
         [client(60), server(HELLO[:-2]), client(GET), client(60), server(HELLO[-2:]), *CLOSING],
         [client(GET), client(GET), server(None), server(OK), server(60), *CLOSING],
+        [server(None), server(LONG), client(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"), server(None), *CLOSING],
     ],
 )
 def test_what_a_witnessed_side_has_begun_has_a_row_though_the_other_side_is_not_believed(
     steps: list[tuple[int, Happening]],
 ) -> None:
     rows = run(dialogue(*steps))
-    exchanges = {row.exchange_index for row in rows if isinstance(row, HttpExchangeRecord)}
-    assert {row.exchange_index for row in rows if isinstance(row, HttpFieldSectionRecord)} <= exchanges
+    indices = [row.exchange_index for row in exchanges(rows)]
+    assert indices == list(range(len(indices)))
+    assert {row.exchange_index for row in rows if isinstance(row, HttpFieldSectionRecord)} <= set(indices)

@@ -292,7 +292,7 @@ def test_an_upgraded_request_is_stream_1_under_its_settings() -> None:
         "upgrade_request_target": "/up",
         "upgrade_request_started_at": "1",
         "upgrade_request_ended_at": "2",
-        "upgrade_request_packet": "5",
+        "upgrade_request_packet": "0",
         "http2-settings": "AAQAAAAK",  # INITIAL_WINDOW_SIZE 10
     }
     it = Conversation(facts=facts, start=False)
@@ -303,7 +303,7 @@ def test_an_upgraded_request_is_stream_1_under_its_settings() -> None:
     row = it.exchange(1)
     assert (row.request_method, row.scheme, row.authority, row.target) == (b"GET", b"http", b"x", b"/up")
     assert (row.request_started_at, row.request_ended_at, row.status_code, row.duration_ns) == (1, 2, 200, 29)
-    assert (row.request_content_bytes, row.response_content_bytes, row.first_packet, row.end_reason) == (None, 11, 5, "complete")
+    assert (row.request_content_bytes, row.response_content_bytes, row.first_packet, row.end_reason) == (None, 11, 0, "complete")
     assert [(stall.started_at, stall.ended_at) for stall in it.of(StallRecord) if isinstance(stall, StallRecord)] == [(10, 20)]
 
 
