@@ -108,6 +108,7 @@ class Half:
         self.is_smooth = False  # in order and established: its next segment may take the short way
         self.is_acking = False  # its acknowledgments may take the short way
         self.is_watched = False  # acknowledgments of its bytes must not take the short way
+        self.lone_byte: i64 = UNKNOWN  # sequence number of the only byte seen, which may be a keep-alive's
         self.starts_unknown = False  # its first bytes were not captured, and that has not been told yet
         self.isn: i64 = UNKNOWN  # sequence number of its SYN
         self.scale: i64 = UNKNOWN  # window scale that its SYN offered

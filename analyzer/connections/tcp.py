@@ -1,4 +1,8 @@
-"""A TCP connection: what each packet of it means (RFC 9293)."""
+"""A TCP connection: what each packet of it means (RFC 9293).
+
+A keep-alive may carry one byte of garbage in the place of the last byte sent (section 3.8.4). Where the capture begins in the
+middle of a connection, a single byte may be that: it is not delivered unless its receiver is seen to wait for it.
+"""
 
 from mypy_extensions import i64
 
@@ -111,6 +115,8 @@ class TcpConnection(Acknowledgments):
         length = segment.original_payload_length
         self.history.note(half.side, history.DATA)
         if half.next < 0:
+            if length == 1 and not segment.flags & FIN and self._may_be_keep_alive(half, sequence):
+                return []
             half.begin_late(sequence, length)
             half.starts_unknown = True
         position = extended(sequence, half.next)
@@ -168,6 +174,19 @@ class TcpConnection(Acknowledgments):
             return
         if extended(segment.sequence, expected) == expected - 1:
             self.keep_alive_packets += 1
+
+    def _may_be_keep_alive(self, half: Half, sequence: i64) -> bool:
+        """Judge a single byte where nothing before it was captured; the same one comes again, another one is of the stream."""
+        if half.acked >= 0:
+            if (half.acked - sequence) & SEQUENCE_MASK != 1:
+                return False  # the receiver waits for it, or more is missing
+            if half.peer.window != 0:
+                self.keep_alive_packets += 1
+            return True
+        if half.lone_byte >= 0 and half.lone_byte != sequence:
+            return False
+        half.lone_byte = sequence
+        return True
 
     def _hold(self, half: Half, segment: Segment, position: i64, length: i64, timestamp: i64, frame: i64) -> Rows:
         """Keep a segment while there is a hole; deliver, when it fills that, everything up to the next."""

@@ -468,6 +468,44 @@ def test_zero_window_probes_are_no_keep_alives_and_deliver_their_byte_once(wire,
     assert (wire.connection.history, wire.heard().content(0)) == ("ShADwaT", b"hello, world")
 
 
+@pytest.mark.parametrize("is_acknowledged", [False, True])
+def test_a_single_byte_where_the_capture_begins_may_be_a_keep_alive_s_and_is_not_delivered(wire, client, server, is_acknowledged):
+    if is_acknowledged:
+        wire.tcp(server, client, "A", 5001, 1006)
+    for _ in range(2):
+        wire.tcp(client, server, "A", 1005, 5001, b"\0")
+        wire.tcp(server, client, "A", 5001, 1006)
+    wire.tcp(client, server, "PA", 1006, 5001, b"world")
+    wire.finish()
+    assert wire.heard().shape(0) == [("gap", None), ("feed", b"world"), ("close", "capture_end")]
+    found = wire.connection
+    assert (found.keep_alive_packets, found.retransmitted_packets) == (1 + is_acknowledged, 0)
+    assert (found.bytes_to_server, found.missing_bytes_to_server) == (5, 0)
+
+
+def test_a_single_byte_where_the_capture_begins_is_delivered_when_its_receiver_was_waiting_for_it(wire, client, server):
+    wire.tcp(server, client, "A", 5001, 1005)
+    wire.tcp(client, server, "PA", 1005, 5001, b",")
+    wire.tcp(client, server, "PA", 1006, 5001, b"world")
+    wire.finish()
+    assert wire.heard().shape(0) == [("gap", None), ("feed", b",world"), ("close", "capture_end")]
+
+
+def test_a_byte_that_may_be_a_keep_alive_s_is_delivered_when_it_comes_again_with_others(wire, client, server):
+    wire.tcp(client, server, "A", 1005, 5001, b",")
+    wire.tcp(server, client, "A", 5001, 1005, window=0)
+    wire.tcp(client, server, "PA", 1005, 5001, b", world")
+    wire.finish()
+    assert wire.heard().shape(0) == [("gap", None), ("feed", b", world"), ("close", "capture_end")]
+
+
+def test_a_stream_of_single_bytes_lacks_only_the_first_where_the_capture_begins(wire, client, server):
+    for position, byte in enumerate(b"hello"):
+        wire.tcp(client, server, "PA", 1005 + position, 5001, bytes([byte]))
+    wire.finish()
+    assert wire.heard().shape(0) == [("gap", None), ("feed", b"ello"), ("close", "capture_end")]
+
+
 # --- beginnings and ends ---
 
 
