@@ -18,7 +18,7 @@ from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord
 TO_SERVER: Final = 0
 TO_CLIENT: Final = 1
 DIRECTION_NAMES: Final = ("to_server", "to_client")
-BEGINNING: Final = 16  # bytes shown of each side of a stream that is not understood
+BEGINNING: Final = 4  # bytes shown of each side of a stream that is not understood: more could be a password
 EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
 
 Facts: TypeAlias = dict[str, str]

@@ -379,9 +379,9 @@ class WebSocketDissector:
         """Take payload of the current frame; returns where to go on."""
         current = side.current
         assert current is not None
-        stop = at + side.remaining
-        if stop > end:
-            stop = end
+        stop = end
+        if side.remaining < end - at:  # lengths near 2^63 must not be added to
+            stop = at + side.remaining
         current.touch(timestamp, released, packet, self._stream.scope.stall_index)
         position = side.position
         side.count_payload(current, stop - at)

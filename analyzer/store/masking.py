@@ -53,6 +53,9 @@ _TARGET_FIELDS: Final = frozenset(
 )
 # A semicolon separates parameters only where another name and "=" follows; else it belongs to the value.
 _PARAMETER: Final = re.compile(rb"([?&;#])([^=&;#?]+)=([^&;#]*(?:;[^&;#=]*(?=[&;#]|$))*)")
+_NESTED_TARGETS: Final = 3  # targets inside targets that are looked into; what is deeper is masked whole
+_NO_TOKEN: Final = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z:-]+")  # RFC 9110 section 5.6.2, and the colon of HTTP/2
+_SECRET_PROTOCOL: Final = re.compile(rb"bearer|token|jwt|auth", re.IGNORECASE)
 _USER_INFORMATION: Final = re.compile(rb"(//[^/?#@:]*:)([^/?#]+)@")
 
 
@@ -64,12 +67,13 @@ class _Kind(Enum):
     SET_COOKIE = 2
     TARGET = 3
     AUTHORITY = 4
-    SECRET = 5
+    PROTOCOLS = 5
+    SECRET = 6
 
 
 @functools.lru_cache(maxsize=1024)  # the same few names come again and again
 def _kind(name: bytes) -> _Kind:
-    lowered = name.lower()
+    lowered = _NO_TOKEN.sub(b"", name).lower()  # a recipient may take the name without what does not belong in it
     if lowered == b"set-cookie":
         return _Kind.SET_COOKIE
     if lowered == b"cookie":
@@ -78,6 +82,8 @@ def _kind(name: bytes) -> _Kind:
         return _Kind.TARGET
     if lowered in (b":authority", b"host"):
         return _Kind.AUTHORITY
+    if lowered == b"sec-websocket-protocol":
+        return _Kind.PROTOCOLS
     return _Kind.SECRET if _SECRET_FIELD.search(lowered) else _Kind.PLAIN
 
 
@@ -99,10 +105,13 @@ class Masker:
 
     def target(self, target: bytes) -> bytes:
         """Mask the secret query parameters, and a password before the host, in a request target or URI."""
+        return self._target(target, _NESTED_TARGETS)
+
+    def _target(self, target: bytes, levels: int) -> bytes:
         if b"@" in target:
             target = _USER_INFORMATION.sub(self._user_information, target)
         if b"=" in target:
-            target = _PARAMETER.sub(self._parameter, target)
+            target = _PARAMETER.sub(lambda match: self._parameter(match, levels), target)
         return target
 
     def authority(self, authority: bytes) -> bytes:
@@ -126,6 +135,8 @@ class Masker:
             return self.target(value)
         if kind is _Kind.AUTHORITY:
             return self.authority(value)
+        if kind is _Kind.PROTOCOLS:  # browsers have no other place for a token
+            return b",".join(self.value(part) if _SECRET_PROTOCOL.search(part) else part for part in value.split(b","))
         scheme, space, credentials = value.partition(b" ")
         if name is not None and space and scheme.lower() in _SCHEMES:
             return scheme + space + self.value(credentials.strip(b" "))
@@ -144,12 +155,15 @@ class Masker:
                 parts.append(part[: len(part) - len(part.lstrip())] + self.value(part.strip()))
         return b";".join(parts)
 
-    def _parameter(self, match: re.Match[bytes]) -> bytes:
-        separator, name, secret = match.groups()
+    def _parameter(self, match: re.Match[bytes], levels: int) -> bytes:
+        separator, name, value = match.groups()
         plain = unquote_to_bytes(name)
         if not _SECRET_PARAMETER.search(plain) or _NO_SECRET_PARAMETER.search(plain):
-            return match.group()
-        return separator + name + b"=" + self.value(secret)
+            inner = unquote_to_bytes(value)
+            if b"=" not in inner or (levels > 0 and self._target(inner, levels - 1) == inner):
+                return match.group()
+            # the value is itself a target, with a secret in it
+        return separator + name + b"=" + self.value(value)
 
     def _user_information(self, match: re.Match[bytes]) -> bytes:
         return match.group(1) + self.value(match.group(2)) + b"@"

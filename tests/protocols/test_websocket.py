@@ -650,3 +650,16 @@ def test_the_capture_of_a_test_page_has_the_messages_its_reference_has(shared_ca
     assert [row.payload_bytes for row in messages(rows)] == [10, 8, 21, 17, 17, 6] + [24] * 11
     assert {row.opcode for row in messages(rows)} == {"text"}
     assert all(row.text is not None and len(row.text) == row.payload_bytes for row in messages(rows))
+
+
+def test_a_length_near_the_largest_integer_is_a_message_that_never_ends() -> None:
+    rows = follow(
+        [
+            (TO_CLIENT, bytes.fromhex("827f7fffffffffffffff") + b"abcdefgh"),
+            (TO_CLIENT, b"more"),
+            (TO_SERVER, bytes.fromhex("81ff7fffffffffffffff00000000") + b"abcdefgh"),
+        ]
+    )
+    found = sorted((row.direction, row.is_complete, row.payload_bytes) for row in messages(rows))
+    assert found == [("to_client", False, 12), ("to_server", False, 8)]
+    assert [kind for kind, _, _ in anomalies(rows) if kind == "dissector_error"] == []

@@ -101,3 +101,21 @@ def test_a_password_in_an_authority_is_masked_and_the_host_stays() -> None:
     assert KEY.field(b":authority", b"user:a@b@host") == b"user:" + KEY.value(b"a@b") + b"@host"
     for plain in (b"example.org:8080", b"[::1]:80", b"user@host", b"", b":@"):
         assert KEY.authority(plain) == plain
+
+
+def test_secrets_are_found_in_targets_inside_targets() -> None:
+    for target in (
+        b"/r?u=https://h/cb?access_token=S3CRET",
+        b"/r?u=https%3A%2F%2Fh%2Fcb%3Faccess_token%3DS3CRET&x=1",
+        b"/r?u=https%3A%2F%2Fh%2Fcb%3Fu%3Dhttps%253A%252F%252Fi%252F%253Faccess_token%253DS3CRET",
+    ):
+        assert b"S3CRET" not in KEY.target(target)
+    assert KEY.target(b"/r?u=https%3A%2F%2Fh%2Fcb%3Fpage%3D2") == b"/r?u=https%3A%2F%2Fh%2Fcb%3Fpage%3D2"
+
+
+def test_secrets_are_masked_in_fields_whose_name_is_damaged_and_in_subprotocols() -> None:
+    assert b"S3CRET" not in (KEY.field(b"Cookie\x00", b"sid=S3CRET") or b"")
+    assert b"S3CRET" not in (KEY.field(b"Authorization ", b"Bearer S3CRET") or b"")
+    protocols = KEY.field(b"Sec-WebSocket-Protocol", b"chat, base64url.bearer.authorization.k8s.io.S3CRET") or b""
+    assert protocols.startswith(b"chat,")
+    assert b"S3CRET" not in protocols
