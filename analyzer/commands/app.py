@@ -123,7 +123,7 @@ def analyze(
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing output.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no overview.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="With -o: do not say what was written.")] = False,
     read: More = None,
     decode_as: DecodeAs = None,
     content: Content = "preview",
@@ -131,7 +131,7 @@ def analyze(
     show_secrets: ShowSecrets = False,
     mask_key: MaskKey = None,
 ) -> int:
-    """Take captures apart, print the overview, keep the tables."""
+    """Take captures apart; print the overview, or keep the tables with -o."""
     from analyzer.commands import source
 
     options = source.Options(decode_as, content, frames, show_secrets, mask_key)
@@ -144,10 +144,10 @@ def analyze(
         return 0
     store, heard = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
-        if output is not None:
-            print(f"unmux: wrote {output}", file=sys.stderr)
-        if not quiet:
+        if output is None:
             source.print_report(store, "overview")
+        elif not quiet:
+            print(source.summary(store, output), file=sys.stderr)
     return 0 if heard is None else 128 + heard
 
 

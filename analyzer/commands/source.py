@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_KEPT_BYTES = 64 << 20  # freed memory that stays with the process
 _CONTENT_MODES = ("none", "preview", "hash", "store")
 
 
@@ -145,6 +147,32 @@ def is_there(path: str) -> bool:
     return names_store(path) and Path(path).exists()
 
 
+def _keep_freed_memory() -> None:
+    """Ask the C library to reuse what is freed between batches: pages that were given back cost a fifth of the time."""
+    import ctypes
+
+    try:
+        adjust = ctypes.CDLL(None).mallopt  # of glibc
+    except (AttributeError, OSError):
+        return
+    adjust(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    adjust(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+
+
+def summary(store: "Store", output: str) -> str:
+    """One line that says what was written."""
+    counts = []
+    for table, one, many in (
+        ("connections", "connection", "connections"),
+        ("exchanges", "exchange", "exchanges"),
+        ("messages", "message", "messages"),
+        ("anomalies", "anomaly", "anomalies"),
+    ):
+        count = store.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608  # the names above
+        counts.append(f"{count:,} {one if count == 1 else many}")
+    return f"unmux: wrote {output}: {', '.join(counts)}; `unmux report overview {output}` tells more"
+
+
 def analyzed(
     paths: list[str], options: Options, *, output: str | None = None, append: bool = False, force: bool = False
 ) -> tuple["Store", int | None]:
@@ -155,6 +183,7 @@ def analyzed(
     for path in paths:
         if is_there(path):
             raise UsageError(f"{path}: is a store, which cannot be read together with captures or into another store")
+    _keep_freed_memory()
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
     with _Watch(paths) as watch:
