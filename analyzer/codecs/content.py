@@ -239,7 +239,7 @@ class Content:
             return
         for name in names:
             if name not in _SUPPORTED:
-                self.fault = "unknown content coding " + name[:64].decode("ascii", "backslashreplace")
+                self.fault = f"an unknown content coding of {len(name)} bytes"
                 self._is_raw = True
                 return
         for name in reversed(names):

@@ -1,7 +1,7 @@
 """HTTP/1 heads and trailer sections: lines -> fields, and what they say about framing (RFC 9112 sections 2 to 6).
 
-What breaks the standard but can be read is a ``Fault`` of the head; what cannot be read is a ``ProtocolError``. Lines and
-heads that repeat byte for byte are parsed once and share their objects: lines in the whole run, heads on their connection.
+What breaks the standard but can be read is a ``Fault`` of the head; what cannot be read is a ``ProtocolError``. Neither has
+values in its text, which may be secrets, but field names, methods and sizes: rows of faults are not masked. Lines and heads that repeat byte for byte are parsed once and share their objects: lines in the whole run, heads on their connection.
 """
 
 import re
@@ -24,6 +24,7 @@ _AUTHORITY_FORM: Final = re.compile(rb"(?:\[[0-9A-Fa-fvV:.]+\]|[^\0- /?#@:\[\]*]
 _AUTHORITY: Final = re.compile(
     rb"(?:[^\0- /?#@]*@)?(?:\[[^\0- /?#@\[\]]+\]|[^\0- /?#@:\[\]*]+)(?::[0-9]*)?"
 )  # RFC 3986 section 3.2
+_SHOWN_BYTES: Final = 80  # of a field name or method in the text of a fault
 _LENGTH_DIGITS: Final = 18  # any number of so many digits fits 64 bits
 
 _COMMON_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
@@ -110,10 +111,16 @@ class _KnownLine(FieldLine):
         self.role = role
 
 
-def shown(data: bytes) -> str:
-    """Bytes from the wire as text for a message, cut to 80."""
-    text = data[:80].decode("ascii", "backslashreplace")
-    return repr(text) if len(data) <= 80 else repr(text) + f" and {len(data) - 80} bytes more"
+def _sized(data: bytes) -> str:
+    return f"{len(data)} bytes"
+
+
+def _named(name: bytes, value: bytes) -> str:
+    """A field line for a message: its name as far as that is a token, and sizes."""
+    end: i64 = 0
+    while end < len(name) and end < _SHOWN_BYTES and name[end] in _TOKEN_CHARACTERS:
+        end += 1
+    return f"{name[:end].decode('ascii')}: a name of {len(name)} bytes, a value of {len(value)} bytes"
 
 
 class HeadReader:
@@ -201,17 +208,17 @@ class HeadReader:
         faults = len(head.faults)
         colon = line.find(b":")
         if colon < 0:
-            head.fault("invalid_field_line", "a field line with a colon", shown(line), "RFC 9112 section 5")
+            head.fault("invalid_field_line", "a field line with a colon", _sized(line), "RFC 9112 section 5")
             return _KnownLine(None, line, _OTHER)
         name = line[:colon]
         value = line[colon + 1 :].strip(b" \t")
         if name[-1:] in (b" ", b"\t"):
-            head.fault("whitespace_before_colon", "no whitespace before the colon", shown(line), "RFC 9112 section 5.1")
+            head.fault("whitespace_before_colon", "no whitespace before the colon", _named(name, value), "RFC 9112 section 5.1")
             name = name.rstrip(b" \t")
         if not name or name.translate(None, _TOKEN_CHARACTERS):
-            head.fault("invalid_field_name", "a field name that is a token", shown(name), "RFC 9110 section 5.1")
+            head.fault("invalid_field_name", "a field name that is a token", _named(name, value), "RFC 9110 section 5.1")
         if _BAD_IN_VALUE.search(value) is not None:
-            head.fault("invalid_field_value", "no NUL or CR in a field value", shown(value), "RFC 9110 section 5.5")
+            head.fault("invalid_field_value", "no NUL or CR in a field value", _named(name, value), "RFC 9110 section 5.5")
         known = _KnownLine(name, value, _ROLES.get(name.lower(), _OTHER))
         if len(head.faults) == faults and len(line) <= limits.HTTP1_CACHED_LINE_BYTES:
             if len(self._lines) >= limits.HTTP1_CACHED_LINES:
@@ -230,13 +237,21 @@ def _unfold(lines: list[bytes], head: Head, before_fields: i64) -> list[bytes]:
         elif index < before_fields:
             unfolded.append(line)  # no start line at all
         elif len(unfolded) == before_fields:
-            head.fault("whitespace_before_first_field", "a field name first", shown(line), "RFC 9112 section 2.2")
+            head.fault("whitespace_before_first_field", "a field name first", _sized(line), "RFC 9112 section 2.2")
         else:
             unfolded[-1] = unfolded[-1].rstrip(b" \t") + b" " + line.strip(b" \t")
             if not is_told:
                 is_told = True
-                head.fault("obsolete_line_folding", "field lines that are not folded", shown(line), "RFC 9112 section 5.2")
+                name, _, value = unfolded[-1].partition(b":")
+                found = _named(name, value.strip(b" \t"))
+                head.fault("obsolete_line_folding", "field lines that are not folded", found, "RFC 9112 section 5.2")
     return unfolded
+
+
+def _request_line(line: bytes) -> str:
+    """A request line for a message: its method, and its size; of what may be no request line at all only common methods."""
+    method = line.partition(b" ")[0]
+    return f"{method.decode('ascii')}, {len(line)} bytes" if method in _COMMON_METHODS else _sized(line)
 
 
 def parse_request_line(line: bytes, head: Head) -> None:
@@ -250,10 +265,12 @@ def parse_request_line(line: bytes, head: Head) -> None:
     method, _, rest = line.partition(b" ")
     rest, _, version = rest.strip(b" \t").rpartition(b" ")
     if not method or method.translate(None, _TOKEN_CHARACTERS) or not rest or _VERSION.fullmatch(version) is None:
-        raise ProtocolError("a request line: method, target, HTTP/1.x", shown(line), "RFC 9112 section 3")
+        raise ProtocolError("a request line: method, target, HTTP/1.x", _request_line(line), "RFC 9112 section 3")
     target = rest.strip(b" \t")
     if line != method + b" " + target + b" " + version or b" " in target or b"\t" in target:
-        head.fault("invalid_request_line", "single spaces around a target without spaces", shown(line), "RFC 9112 section 3")
+        head.fault(
+            "invalid_request_line", "single spaces around a target without spaces", _request_line(line), "RFC 9112 section 3"
+        )
     head.method = method
     head.http_version = version[5:].decode("ascii")
     if method == b"CONNECT":
@@ -266,13 +283,13 @@ def parse_request_line(line: bytes, head: Head) -> None:
             _take_absolute_form(scheme, rest, head)
         else:
             head.target = target
-            head.fault("invalid_request_target", "origin-form, absolute-form or *", shown(target), "RFC 9112 section 3.2")
+            head.fault("invalid_request_target", "origin-form, absolute-form or *", _sized(target), "RFC 9112 section 3.2")
 
 
 def _take_authority_form(target: bytes, head: Head) -> None:
     """RFC 9112 section 3.2.3: host and port. What names no host, or has a path, is no authority of any kind."""
     if _AUTHORITY_FORM.fullmatch(target) is None:
-        head.fault("invalid_request_target", "authority-form: host and port", shown(target), "RFC 9112 section 3.2.3")
+        head.fault("invalid_request_target", "authority-form: host and port", _sized(target), "RFC 9112 section 3.2.3")
         if _AUTHORITY.fullmatch(target) is None:
             head.target = target
             return
@@ -304,12 +321,12 @@ def _parse_status_line(line: bytes, head: Head) -> None:
         return
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
-        raise ProtocolError("a status line: HTTP/1.x and three digits", shown(line), "RFC 9112 section 4")
+        raise ProtocolError("a status line: HTTP/1.x and three digits", _sized(line), "RFC 9112 section 4")
     version, status = match.groups()
     head.http_version = version.decode("ascii")
     head.status_code = int(status)
     if not 100 <= head.status_code <= 599:
-        head.fault("invalid_status", "a status from 100 to 599", shown(status), "RFC 9110 section 15")
+        head.fault("invalid_status", "a status from 100 to 599", f"{head.status_code}", "RFC 9110 section 15")
 
 
 def _take_field(head: Head, role: i64, value: bytes) -> None:
@@ -354,7 +371,7 @@ def _take_content_length(head: Head, value: bytes) -> None:
         digits = part.strip(b" \t")
         if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
             head.content_length = INVALID_LENGTH
-            head.fault("invalid_content_length", "a decimal number of bytes", shown(value), "RFC 9112 section 6.3")
+            head.fault("invalid_content_length", "a decimal number of bytes", _sized(value), "RFC 9112 section 6.3")
             return
         length = int(digits)
         if head.content_length == NO_LENGTH:
@@ -392,15 +409,16 @@ def _judge_transfer_encoding(head: Head, value: bytes) -> None:
     further = [coding for coding in codings if coding != b"chunked"]
     if further:
         head.further_codings = b", ".join(further)
+    order = f"{len(codings)} codings, chunked {codings.count(b'chunked')} times"
     if codings.count(b"chunked") > 1 or (b"chunked" in codings and not head.is_chunked):
-        head.fault("invalid_transfer_encoding", "chunked once, and last", shown(value), "RFC 9112 section 6.1")
+        head.fault("invalid_transfer_encoding", "chunked once, and last", order, "RFC 9112 section 6.1")
     if head.http_version == "1.0":
-        head.fault("transfer_encoding_in_http_1_0", "no Transfer-Encoding in HTTP/1.0", shown(value), "RFC 9112 section 6.1")
+        head.fault("transfer_encoding_in_http_1_0", "no Transfer-Encoding in HTTP/1.0", order, "RFC 9112 section 6.1")
     if head.content_length != NO_LENGTH:
         head.fault(
             "content_length_with_transfer_encoding",
             "no Content-Length beside Transfer-Encoding",
-            shown(value),
+            order,
             "RFC 9112 section 6.3",
         )
 
@@ -411,6 +429,6 @@ def chunk_size(line: bytes) -> int:
     if not 1 <= len(digits) <= 15 or digits.translate(None, b"0123456789abcdefABCDEF"):
         significant = digits.lstrip(b"0") or digits[-1:]
         if not 1 <= len(significant) <= 15 or significant.translate(None, b"0123456789abcdefABCDEF"):
-            raise ProtocolError("a chunk size in hexadecimal", shown(line), "RFC 9112 section 7.1")
+            raise ProtocolError("a chunk size in hexadecimal", _sized(line), "RFC 9112 section 7.1")
         digits = significant
     return int(digits, 16)

@@ -112,7 +112,7 @@ def test_bytes_after_the_end_are_a_fault() -> None:
 def test_an_unknown_coding_is_kept_as_sent_without_a_hash() -> None:
     content = decoded("store", b"gzip, compress", b"abc", b"def")
     assert (content.kept, content.sha256, content.is_decoded, content.is_complete) == (b"abcdef", None, False, True)
-    assert content.fault == "unknown content coding compress"
+    assert content.fault == "an unknown content coding of 8 bytes"
 
 
 def test_missing_bytes_leave_no_hash_but_what_was_decoded() -> None:

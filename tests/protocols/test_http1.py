@@ -928,6 +928,35 @@ def test_bytes_that_cannot_be_read_are_a_protocol_error(to_server: bytes, to_cli
         assert [row.end_reason for row in exchanges(rows)] == ["cut"]
 
 
+@pytest.mark.parametrize(
+    ("to_server", "to_client", "said"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer SECRET\r\n\r\n", OK, "Authorization: a name of 14 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nCookie\0SECRET: SECRET\r\n\r\n", OK, "Cookie: a name of 13 bytes, a value of 6 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Api-Key: \0SECRET\r\n\r\n", OK, "X-Api-Key: a name of 9 bytes, a value of 7 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Api-Key:\r\n SECRET\r\n\r\n", OK, "X-Api-Key: a name of 9 bytes, a value of 6 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nProxy-Authorization Basic SECRET\r\n\r\n", OK, "32 bytes"),
+        (b"GET / HTTP/1.1\r\n SECRET\r\nHost: x\r\n\r\n", OK, "7 bytes"),
+        (b"GET  /?key=SECRET HTTP/1.1\r\nHost: x\r\n\r\n", OK, "GET, 26 bytes"),
+        (b"GET SECRET HTTP/1.1\r\nHost: x\r\n\r\n", OK, "6 bytes"),
+        (b"CONNECT /SECRET HTTP/1.1\r\nHost: x\r\n\r\n", OK, "7 bytes"),
+        (b"GET /SECRET\r\n\r\n", OK, "GET, 11 bytes"),
+        (b"SECRET GET /\r\n\r\n", OK, "12 bytes"),
+        (GET, b"SECRET\r\n\r\n", "6 bytes"),
+        (GET, b"HTTP/1.1 200 OK\r\nContent-Length: SECRET\r\n\r\n", "6 bytes"),
+        (GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, SECRET\r\n\r\n", "2 codings, chunked 1 times"),
+        (GET, b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: SECRET\r\n\r\n", "1 codings, chunked 0 times"),
+        (GET, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n", "6 bytes"),
+        (GET, b"HTTP/1.1 200 OK\r\nContent-Encoding: SECRET\r\nContent-Length: 1\r\n\r\n.", "an unknown content coding"),
+    ],
+)
+def test_the_text_of_a_fault_has_sizes_and_no_value(to_server: bytes, to_client: bytes, said: str) -> None:
+    rows = run(dialogue(client(to_server), server(to_client), *CLOSING), "hash")
+    texts = [f"{row.required} {row.found}" for row in rows if isinstance(row, AnomalyRecord)]
+    assert any(said in text for text in texts), texts
+    assert "SECRET" not in "".join(texts).upper()
+
+
 def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
     bad_request = b"HTTP/1.0 400 Bad Request\r\nContent-Length: 5\r\n\r\nwhat?"
     rows = run(dialogue(client(b"GET /x\r\n\r\n"), server(bad_request), *CLOSING))
