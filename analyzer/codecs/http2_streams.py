@@ -7,6 +7,7 @@ from mypy_extensions import i64
 from analyzer import limits
 
 DEFAULT_WINDOW: Final = 65_535
+_ALL_SKIPPED: Final = (1 << limits.HTTP2_TOMBSTONES + 1) - 2
 
 
 class StreamNumbers:
@@ -16,7 +17,7 @@ class StreamNumbers:
         """``first`` is 1 for streams that clients open, 2 for those that servers promise."""
         self.highest: i64 = first - 2  # opened so far
         self._lowest: i64 = first  # of those that opened while the capture ran
-        self._skipped: set[int] = set()  # below the highest, and not opened: they may have opened in a hole
+        self._skipped: int = 0  # bit n: the n-th number below the highest was not opened; it may have been in a hole
         self._ended_early: set[int] = set()  # below the lowest, opened before the capture began, and over
 
     def begin_late(self) -> None:
@@ -25,35 +26,50 @@ class StreamNumbers:
 
     def is_unopened(self, stream_id: i64) -> bool:
         """Whether a frame on this stream, which is not known to be open, can be its first one seen."""
-        if stream_id > self.highest or stream_id in self._skipped:
+        if stream_id > self.highest or self._was_skipped(stream_id):
             return True
         if stream_id >= self._lowest:
             return False
         return stream_id not in self._ended_early and len(self._ended_early) < limits.HTTP2_TOMBSTONES
 
+    def _was_skipped(self, stream_id: i64) -> bool:
+        if not self._skipped:
+            return False
+        below: int = (self.highest - stream_id) >> 1
+        return below <= limits.HTTP2_TOMBSTONES and self._skipped >> below & 1 == 1
+
     def open(self, stream_id: i64) -> None:
         """The stream is opened by the side that may."""
         if stream_id <= self.highest:
-            self._skipped.discard(stream_id)
+            self._fill(stream_id)
             return
         if self._lowest < 0:
             self._lowest = stream_id
         else:
-            number = self.highest + 2
-            if number < stream_id - 2 * limits.HTTP2_TOMBSTONES:
-                number = stream_id - 2 * limits.HTTP2_TOMBSTONES
-            while number < stream_id:
-                if len(self._skipped) >= limits.HTTP2_TOMBSTONES:
-                    self._skipped.discard(min(self._skipped))
-                self._skipped.add(number)
-                number += 2
+            self._skip((stream_id - self.highest) >> 1)
         self.highest = stream_id
+
+    def _skip(self, step: i64) -> None:
+        """The highest number rises by so many numbers: those between were skipped."""
+        if step == 1 and not self._skipped:
+            return
+        if step > limits.HTTP2_TOMBSTONES:
+            self._skipped = _ALL_SKIPPED
+            return
+        size: int = step
+        self._skipped = (self._skipped << size | (1 << size) - 2) & _ALL_SKIPPED
+
+    def _fill(self, stream_id: i64) -> None:
+        """A number below the highest is not one that was skipped, from now on."""
+        if self._was_skipped(stream_id):
+            below: int = (self.highest - stream_id) >> 1
+            self._skipped ^= 1 << below
 
     def end(self, stream_id: i64) -> None:
         """The stream is over."""
         if stream_id > self.highest:
             self.open(stream_id)
-        self._skipped.discard(stream_id)
+        self._fill(stream_id)
         if stream_id < self._lowest:
             self._ended_early.add(stream_id)
 

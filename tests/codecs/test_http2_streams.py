@@ -47,6 +47,25 @@ def test_few_numbers_are_remembered() -> None:
     assert not late.is_unopened(99_999)
 
 
+def test_numbers_that_jump_cost_no_more_than_those_that_do_not() -> None:
+    numbers = StreamNumbers(1)
+    for at in range(30_000):
+        assert numbers.is_unopened(1 + 16_384 * at)
+        numbers.open(1 + 16_384 * at)
+        numbers.end(1 + 16_384 * at)
+        assert numbers.is_unopened(16_384 * at - 1)
+    assert not numbers.is_unopened(numbers.highest)
+    assert not numbers.is_unopened(numbers.highest - 2 * limits.HTTP2_TOMBSTONES - 2)
+
+
+def test_skipped_numbers_are_known_while_the_highest_rises() -> None:
+    numbers = StreamNumbers(1)
+    opened = {1, 9, 11, 25, 27, 29, 1001, 1003, 2 * limits.HTTP2_TOMBSTONES - 1}
+    for number in sorted(opened):
+        numbers.open(number)
+    assert {number for number in range(1, numbers.highest, 2) if not numbers.is_unopened(number)} == opened - {numbers.highest}
+
+
 def test_a_window_tells_from_when_to_when_it_was_closed() -> None:
     window = Window(100)
     window.use(60, 0, 10, 1)
