@@ -7,7 +7,7 @@ from mypy_extensions import i64
 from analyzer.codecs.content import Content
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
 from analyzer.records import FieldLine, Rows
 from analyzer.stream import Stream
 
@@ -99,8 +99,8 @@ class Http1Rows:
                 None if exchange.request_ended_at < 0 else exchange.request_ended_at,
                 None if answered < 0 else answered,
                 None if ended < 0 else ended,
-                None if started < 0 or ended < 0 else ended - started,
-                None if started < 0 or answered < 0 else answered - started,
+                duration(started, ended),
+                duration(started, answered),
                 exchange.stalled_ns,
                 exchange.request_missing,
                 exchange.response_missing,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.records import FieldLine
 from analyzer.schema import Masking, Record, capture, conversation, record, time
@@ -94,3 +94,10 @@ class HttpContentRecord(Record):
     content: "Annotated[bytes, conversation('the content, its content codings undone where they could be', is_content=True)]"
     is_decoded: "Annotated[bool, conversation('all its content codings were undone')]"
     is_complete: "Annotated[bool, capture('all of it is there')]"
+
+
+def duration(begin: i64, end: i64) -> int | None:
+    """Nanoseconds between two times, None where one is not known (-1) or they are in disorder."""
+    if begin < 0 or end < begin:
+        return None
+    return end - begin

@@ -196,10 +196,3 @@ def joined_values(lines: list[FieldLine], name: bytes) -> str:
         if line.name == name and line.value is not None:
             values.append(line.value)
     return b", ".join(values).decode("latin-1")
-
-
-def duration(begin: i64, end: i64) -> int | None:
-    """Nanoseconds between two times, None where one is not known or they are in disorder."""
-    if begin < 0 or end < begin:
-        return None
-    return end - begin

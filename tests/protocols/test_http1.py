@@ -605,6 +605,18 @@ def test_responses_delivered_before_their_requests_wait_for_them(name: str) -> N
     assert [replace(row, last_packet=None) for row in exchanges(run(early))] == expected
 
 
+def test_a_response_captured_before_its_request_has_no_duration() -> None:
+    events = [
+        Event(TO_CLIENT, OK, 80, 1),
+        Event(TO_SERVER, GET, 100, 2),
+        Event(TO_SERVER, FIN, 300, 3),
+        Event(TO_CLIENT, FIN, 400, 4),
+    ]
+    (row,) = exchanges(run(events))
+    assert (row.request_started_at, row.response_ended_at, row.end_reason) == (100, 80, "complete")
+    assert (row.duration_ns, row.time_to_first_byte_ns) == (None, None)
+
+
 def test_sections_keep_names_as_sent_and_lines_share_objects() -> None:
     rows = run(DIALOGUES["informational responses come before the final one"][0])
     assert sections(rows) == [
