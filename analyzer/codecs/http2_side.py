@@ -5,8 +5,24 @@ from mypy_extensions import i64
 from analyzer.codecs.hpack import DEFAULT_TABLE_SIZE, UNLIMITED, HpackDecoder
 from analyzer.codecs.http2_exchange import Exchange
 from analyzer.codecs.http2_framer import Framer
-from analyzer.codecs.http2_frames import HEADER_TABLE_SIZE, LARGEST_WINDOW, Setting
+from analyzer.codecs.http2_frames import HEADER_TABLE_SIZE, INITIAL_WINDOW_SIZE, LARGEST_WINDOW, Setting
 from analyzer.codecs.http2_streams import DEFAULT_WINDOW, Window
+
+
+class WaitingSettings:
+    """What has to be known of a SETTINGS frame until it is acknowledged; -1 where it does not say."""
+
+    def __init__(self, settings: list[Setting]) -> None:
+        self.table_size: i64 = -1
+        self.largest_table: i64 = -1  # where the frame says it more than once
+        self.initial_window: i64 = -1
+        for setting in settings:
+            if setting.identifier == HEADER_TABLE_SIZE:
+                self.table_size = setting.value
+                if setting.value > self.largest_table:
+                    self.largest_table = setting.value
+            elif setting.identifier == INITIAL_WINDOW_SIZE:
+                self.initial_window = setting.value
 
 
 class Side:
@@ -26,7 +42,7 @@ class Side:
         self.initial_window_at: i64 = -1  # when that last changed
         self.settings: dict[int, int] = {}  # that its sender announced
         self.table_size: i64 = DEFAULT_TABLE_SIZE  # that its sender has acknowledged
-        self.waiting: list[list[Setting]] = []  # SETTINGS of the other side that its sender has not acknowledged
+        self.waiting: list[WaitingSettings] = []  # SETTINGS of the other side that its sender has not acknowledged
         self.early_acknowledgments: i64 = 0  # of SETTINGS that are still on the way here
         self.pings: i64 = 0
         self.resets: i64 = 0
@@ -39,7 +55,6 @@ class Side:
         """Let the sender use the largest compression table that it acknowledged, or may be about to acknowledge."""
         largest = self.table_size
         for settings in self.waiting:
-            for setting in settings:
-                if setting.identifier == HEADER_TABLE_SIZE and setting.value > largest:
-                    largest = setting.value
+            if settings.largest_table > largest:
+                largest = settings.largest_table
         self.decoder.allow(largest)

@@ -7,13 +7,11 @@ from analyzer.codecs.hpack import UNLIMITED
 from analyzer.codecs.http2_exchange import Exchange
 from analyzer.codecs.http2_frames import (
     ENABLE_CONNECT_PROTOCOL,
-    HEADER_TABLE_SIZE,
-    INITIAL_WINDOW_SIZE,
     MAX_FRAME_SIZE,
     Setting,
     error_name,
 )
-from analyzer.codecs.http2_side import Side
+from analyzer.codecs.http2_side import Side, WaitingSettings
 
 
 class Sides:
@@ -57,7 +55,7 @@ class Sides:
         if not self.settings_certain:
             return True
         other.framer.is_largest_known = True
-        other.waiting.append(settings)
+        other.waiting.append(WaitingSettings(settings))
         other.allow_table()
         if other.early_acknowledgments > 0:
             other.early_acknowledgments -= 1
@@ -74,13 +72,13 @@ class Sides:
             side.framer.is_largest_known = False
             side.decoder.allow(UNLIMITED)
             return
-        for setting in side.waiting.pop(0):
-            if setting.identifier == HEADER_TABLE_SIZE:
-                side.table_size = setting.value
-                side.allow_table()
-            elif setting.identifier == INITIAL_WINDOW_SIZE:
-                side.initial_window = setting.value
-                side.initial_window_at = side.framer.timestamp
+        settings = side.waiting.pop(0)
+        if settings.table_size >= 0:
+            side.table_size = settings.table_size
+            side.allow_table()
+        if settings.initial_window >= 0:
+            side.initial_window = settings.initial_window
+            side.initial_window_at = side.framer.timestamp
 
     # --- what ended a stream
 

@@ -607,6 +607,22 @@ def test_a_table_size_holds_from_its_acknowledgment() -> None:
     assert [it.exchange(index).target for index in (1, 2, 3)] == [b"/", b"/3", b"/3"]
 
 
+def test_settings_that_repeat_a_table_size_wait_and_are_acknowledged_in_one_step() -> None:
+    it = Conversation(start=False)
+    many = frame(SETTINGS, payload=(b"\0\1" + (8192).to_bytes(4, "big") + b"\0\1" + bytes(4)) * 1365)
+    it.send(TO_SERVER, PREFACE + settings())
+    for _ in range(limits.HTTP2_SETTINGS_WAITING):
+        it.send(TO_CLIENT, many)
+    it.encoders[TO_SERVER].header_table_size = 8192
+    it.send(TO_SERVER, frame(SETTINGS, ACK) * (limits.HTTP2_SETTINGS_WAITING - 1) + it.request(1))
+    it.encoders[TO_SERVER].header_table_size = 0
+    it.send(TO_SERVER, frame(SETTINGS, ACK) + it.request(3, "/3"))
+    it.send(TO_SERVER, frame(HEADERS, END_HEADERS, 5, b"\x21\x82"))  # a table of one byte
+    it.finish()
+    assert [it.exchange(index).target for index in (1, 2)] == [b"/", b"/3"]
+    assert it.faults() == [("protocol_error", "RFC 7541 section 6.3")]
+
+
 def test_an_acknowledgment_may_be_delivered_before_what_it_acknowledges() -> None:
     it = Conversation(start=False)
     it.encoders[TO_SERVER].header_table_size = 8192
