@@ -238,8 +238,8 @@ class ConnectionTable:
             return self._take_for_challenger(connection, segment, timestamp, frame)
         if segment.flags & SYN and not segment.flags & (FIN | RST) and self._is_other(connection, half, segment):
             if connection.is_over() or half.peer.packets == 0:
-                rows = self._finish(connection, CloseReason.TIMEOUT)
-                return rows + self._open_connection(segment, timestamp, frame, capture_index, interface_name)
+                rows = self._finish(connection, CloseReason.TIMEOUT)  # a challenger may have taken its place
+                return rows + self._take(segment, TCP, timestamp, frame, capture_index, interface_name)
             if not segment.flags & ACK or half.peer.isn >= 0:
                 return self._challenge(connection, segment, timestamp, frame, capture_index, interface_name)
         return self._take_here(connection, half, segment, timestamp, frame)

@@ -3,6 +3,8 @@
 import gc
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analyzer import limits
 from analyzer.connections.connection import Connection
@@ -349,3 +351,42 @@ def test_an_answer_to_a_syn_that_was_not_captured_is_another_connection(wire, cl
     wire.tcp(server, client, "PA", 900_001, 700_001, b"second")
     wire.finish()
     assert [(row.bytes_to_server, row.bytes_to_client) for row in wire.connections] == [(5, 0), (0, 6)]
+
+
+def test_a_syn_that_nobody_answered_keeps_its_row_when_the_connection_it_came_amid_has_ended(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "S", 900_000)
+    wire.tcp(client, server, "RA", 1001, 5001)
+    wire.tcp(client, server, "S", 7_000_000)
+    wire.finish()
+    assert [(row.connection_id, row.state, row.packets_to_server, row.close_reason) for row in wire.connections] == [
+        (1, "RSTO", 3, "reset"),
+        (4, "S0", 1, "timeout"),
+        (6, "S0", 1, "capture_end"),
+    ]
+
+
+ISNS = (1000, 900_000, 7_000_000)
+OF_CLIENT = [("S", isn, 0, b"") for isn in ISNS]
+OF_CLIENT += [(flags, isn + 1, 5001, data) for isn in ISNS for flags, data in (("A", b""), ("PA", b"x"), ("FA", b""), ("R", b""))]
+OF_SERVER = [("SA", 5000, isn + 1, b"") for isn in ISNS] + [("S", 5000, 0, b""), ("S", 80_000, 0, b""), ("SF", 5000, 0, b"")]
+OF_SERVER += [(flags, 5001, isn + 1, data) for isn in ISNS for flags, data in (("PA", b"yes"), ("FA", b""), ("RA", b""))]
+STEPS = st.one_of(st.tuples(st.just(0), st.sampled_from(OF_CLIENT)), st.tuples(st.just(1), st.sampled_from(OF_SERVER)))
+PACKETS = st.tuples(STEPS, st.sampled_from([40_000, 40_000, 40_001]), st.sampled_from([1, 1, 60, 6000]))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(packets=st.lists(PACKETS, max_size=30), most=st.sampled_from([2, 1000]), has_udp=st.booleans(), is_alive=st.booleans())
+def test_every_packet_is_counted_in_one_row(wire_class, client, server, packets, most, has_udp, is_alive):
+    wire = wire_class()
+    wire.table.most_connections = most
+    if is_alive:
+        wire.handshake()
+    for (side, (flags, sequence, acknowledgment, data)), port, later in packets:
+        ends = ((client[0], port), server)
+        wire.tcp(ends[side], ends[1 - side], flags, sequence, acknowledgment, data, at=wire.now + later)
+        if has_udp:
+            wire.udp(ends[side], ends[1 - side], data, at=wire.now)
+    wire.finish()
+    assert sum(row.packets_to_server + row.packets_to_client for row in wire.connections) == wire.frame
+    assert len({row.connection_id for row in wire.connections}) == len(wire.connections)
