@@ -51,6 +51,7 @@ FLOW_NANOSECONDS: Final = 120_000_000_000  # silence that ends a UDP flow; twice
 CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps further back than that are strays, or the clock was set back
 CLOCK_STEP_PACKETS: Final = 256  # so many of them in a row, and it was: time goes on from there
 OPEN_CONNECTIONS: Final = 200_000  # in all; then the least recently used are put away (about 1 KB each)
+FINISHED_WAITING: Final = 1024  # finished connections, beyond twice the open ones, among what waits for its time; 1 KB each
 
 # --- store
 TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
@@ -89,6 +90,9 @@ CONTENT_CODINGS: Final = 4  # codings of one content; one is usual, two are seen
 CONTENT_DECODED_BYTES: Final = 256 << 20  # decoded bytes of one content, a bound on time: nothing is kept to hash it
 CONTENT_DECODED_RATIO: Final = 1_000  # decoded to coded bytes; deflate cannot exceed 1,032, real contents stay below 200
 CONTENT_DECODED_RATIO_FROM: Final = 1 << 20  # decoded bytes from which the ratio counts
+CONTENT_MEMBER_BYTES: Final = (
+    1_024  # decoded bytes that a gzip member or zstd frame behind the first counts for: it costs as much time
+)
 CONTENT_PIECE_BYTES: Final = 65_536  # decoded at a time, so that a limit is noticed early
 CONTENT_ZSTD_WINDOW_LOG: Final = 23  # RFC 9659 section 3: 8 MB
 CONTENT_KEPT_BYTES: Final = 16 << 20  # decoded bytes kept of one content with --content store
@@ -106,4 +110,7 @@ HTTP2_RESPONSES_FIRST: Final = 256  # responses kept whose request has not been 
 HTTP2_LINGERING_STREAMS: Final = 256  # reset by one side, kept for what the other has already sent
 HTTP2_TUNNEL_HELD_BYTES: Final = 1 << 16  # content of a CONNECT request held until its response is seen
 HTTP2_SEARCH_BYTES: Final = 1 << 20  # largest frame size for which frames are sought again after a hole
+HTTP2_SEARCH_CHAINS: Final = (
+    20_000  # chains of frames followed after a hole; random contents begin 16,000 where frames may have 1 MiB
+)
 HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept

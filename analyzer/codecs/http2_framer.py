@@ -47,6 +47,7 @@ class Framer(FrameReader):
         elif self.state != LOST:
             self._undecided.add(data, timestamp, released, packet)
             if self.state == SEARCHING:
+                self._stamp(timestamp, released, packet)
                 self._search_in(receiver, data)
             else:
                 self._decide(receiver, False)
@@ -150,6 +151,8 @@ class Framer(FrameReader):
         assert search is not None
         found = search.search(data)
         if search.is_hopeless:
+            if search.limit is not None:
+                receiver.object_to(self.direction, "limit", 0, search.limit, "more", "")
             self._give_up()
             return
         if found < 0:

@@ -168,7 +168,10 @@ class FrameSearch:
         self._rest = b""  # those from _position on, too few to be a header
         self._ends: set[int] = set()  # of unbroken chains: offsets ahead where their next frames begin
         self._order: list[int] = []  # the same as a heap, once no further chain can begin
-        self.is_hopeless = largest > limits.HTTP2_SEARCH_BYTES
+        self.is_hopeless = False
+        self.limit: str | None = None  # the limit that makes it hopeless
+        if largest > limits.HTTP2_SEARCH_BYTES:
+            self._give_up(f"frames of at most {limits.HTTP2_SEARCH_BYTES} bytes, to find one after a hole")
 
     def search(self, data: bytes) -> i64:
         """Take the next bytes; returns the offset from the hole's end where a frame begins, -1 while that is not certain.
@@ -202,6 +205,9 @@ class FrameSearch:
             if is_possible(data, at, self._from_server, self._largest):
                 length = payload_length(data, at)
             self._settle(position, length)
+            if len(self._ends) > limits.HTTP2_SEARCH_CHAINS:
+                self._give_up(f"at most {limits.HTTP2_SEARCH_CHAINS} places where a frame may follow a hole")
+                return -1
             position += 1
         self._position = position
         self._rest = data[position - begin :] if position < end else b""
@@ -210,6 +216,12 @@ class FrameSearch:
     def unsettled(self) -> i64:
         """How many of the bytes taken may still be where a frame is found to begin."""
         return len(self._rest)
+
+    def _give_up(self, limit: str) -> None:
+        self.is_hopeless = True
+        self.limit = limit
+        self._ends = set()
+        self._order = []
 
     def _settle(self, position: i64, length: i64) -> None:
         """Note that no header is at ``position`` (length -1), or one of a frame with ``length`` bytes of payload."""

@@ -75,6 +75,7 @@ def test_without_any_chain_there_is_nothing_to_find() -> None:
     search = FrameSearch(True, 16_384, False)
     assert search.search(b"\xff" * 40_000) == -1
     assert search.is_hopeless
+    assert search.limit is None
 
 
 def test_an_assumed_frame_size_needs_confirmation() -> None:
@@ -86,7 +87,26 @@ def test_an_assumed_frame_size_needs_confirmation() -> None:
 
 
 def test_a_search_over_too_much_is_not_begun() -> None:
-    assert FrameSearch(True, 0xFFFFFF, False).is_hopeless
+    search = FrameSearch(True, 0xFFFFFF, False)
+    assert search.is_hopeless
+    assert search.limit is not None
+
+
+def test_random_contents_do_not_begin_too_many_chains() -> None:
+    data = random.Random(2).randbytes(1 << 20)
+    search = FrameSearch(False, 1 << 20, False)
+    assert search.search(data) == -1
+    assert not search.is_hopeless
+
+
+def test_a_search_with_too_many_chains_is_given_up() -> None:
+    randomness = random.Random(1)
+    search = FrameSearch(False, 1 << 20, False)
+    data = bytes(randomness.choice(b"\x0a\x0b\x0c\x0d\x0e\x0f") for _ in range(200_000))
+    assert search.search(data) == -1
+    assert search.is_hopeless
+    assert search.limit is not None
+    assert search.taken == len(data)
 
 
 GET = frame(1, 5, 1, bytes.fromhex("828684410f7777772e6578616d706c652e636f6d"))

@@ -580,6 +580,16 @@ def test_an_error_of_the_connection_ends_it_and_keeps_what_came_before(direction
     ]
 
 
+def test_where_too_many_frames_may_follow_a_hole_none_is_sought_and_the_row_says_so() -> None:
+    it = Conversation()
+    it.send(TO_CLIENT, settings(frame=1 << 20))
+    it.miss(TO_SERVER, 5000)
+    for _ in range(20):
+        it.send(TO_SERVER, b"\x0a\x0b\x0c\x0f\x0d\x0a\x0e" * 5000)
+    it.finish()
+    assert [kind for kind, _ in it.faults()] == ["framing_lost", "limit"]
+
+
 def test_an_error_of_a_stream_is_a_row_and_the_connection_goes_on() -> None:
     it = Conversation()
     it.send(TO_SERVER, frame(PRIORITY, 0, 1, b"1234") + it.request(1, more=[("Upper", "x")]) + update(1, 0))
