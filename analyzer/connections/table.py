@@ -6,7 +6,6 @@ data they cover. Where the other direction is not captured at all, the window al
 assumed. A connection that was closed collects late packets for a while before its rows are written.
 """
 
-from collections import deque
 from typing import Final
 
 from mypy_extensions import i64
@@ -15,6 +14,7 @@ from analyzer import limits
 from analyzer.connections import history
 from analyzer.connections.acknowledgments import ACK, FIN, RST, SYN
 from analyzer.connections.connection import Connection
+from analyzer.connections.due import Due, DueQueue
 from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK
 from analyzer.connections.tcp import TcpConnection
@@ -27,16 +27,6 @@ from analyzer.stream import CloseReason, Context
 NEVER: Final = 1 << 62
 URGENT: Final = 32
 PUT_AWAY_PART: Final = 16  # of the connections, one in so many, when there are too many
-
-
-class Due:
-    """Something to look at again at a time and packet count of the table's clock."""
-
-    def __init__(self, clock: i64, count: i64, connection: Connection, half: Half | None) -> None:
-        self.clock = clock
-        self.count = count
-        self.connection = connection
-        self.half = half
 
 
 class ConnectionTable:
@@ -57,9 +47,9 @@ class ConnectionTable:
         self._capture_index: i64 = -1
         self._frame: i64 = 0
         self._next_due: i64 = NEVER
-        self._holes: deque[Due] = deque()  # holes that may be the capture's, and resets
-        self._closed: deque[Due] = deque()
-        self._idle: deque[Due] = deque()
+        self._holes = DueQueue()  # holes that may be the capture's, and resets
+        self._closed = DueQueue()
+        self._idle = DueQueue()
         self._dissects_udp = False
         for dissector in context.dissectors:
             if "udp" in dissector.transports:
@@ -344,9 +334,9 @@ class ConnectionTable:
 
     # --- what is due without a packet ---
 
-    def _wait(self, queue: deque[Due], nanoseconds: i64, packets: i64, connection: Connection, half: Half | None) -> None:
+    def _wait(self, queue: DueQueue, nanoseconds: i64, packets: i64, connection: Connection, half: Half | None) -> None:
         clock = self._clock + nanoseconds
-        queue.append(Due(clock, self._count + packets, connection, half))
+        queue.add(Due(clock, self._count + packets, connection, half))
         if clock < self._next_due:
             self._next_due = clock
 
@@ -370,24 +360,33 @@ class ConnectionTable:
     def _look_at_due(self) -> Rows:
         """Do what has become due."""
         rows: Rows = []
-        while self._holes and self._holes[0].clock <= self._clock and self._holes[0].count <= self._count:
-            due = self._holes.popleft()
+        due = self._holes.first()
+        while due is not None and due.clock <= self._clock and due.count <= self._count:
+            self._holes.drop_first()
             connection = due.connection
             if not connection.is_finished and isinstance(connection, TcpConnection):
                 rows += self._look_at_hole(connection, due.half)
-        while self._closed and self._closed[0].clock <= self._clock:
-            rows += self._finish(self._closed.popleft().connection, CloseReason.TIMEOUT)
-        while self._idle and self._idle[0].clock <= self._clock:
-            flow = self._idle.popleft().connection
+            due = self._holes.first()
+        due = self._closed.first()
+        while due is not None and due.clock <= self._clock:
+            self._closed.drop_first()
+            rows += self._finish(due.connection, CloseReason.TIMEOUT)
+            due = self._closed.first()
+        due = self._idle.first()
+        while due is not None and due.clock <= self._clock:
+            self._idle.drop_first()
+            flow = due.connection
             quiet = self._clock - flow.used_at
             if quiet > limits.FLOW_NANOSECONDS:
                 rows += self._finish(flow, CloseReason.TIMEOUT)
             elif not flow.is_finished:
                 self._wait(self._idle, limits.FLOW_NANOSECONDS - quiet + 1, 0, flow, None)
+            due = self._idle.first()
         self._next_due = NEVER
         for queue in (self._holes, self._closed, self._idle):
-            if queue and queue[0].clock < self._next_due:
-                self._next_due = queue[0].clock
+            due = queue.first()
+            if due is not None and due.clock < self._next_due:
+                self._next_due = due.clock
         return rows
 
     def _look_at_hole(self, connection: TcpConnection, half: Half | None) -> Rows:

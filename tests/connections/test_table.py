@@ -390,3 +390,28 @@ def test_every_packet_is_counted_in_one_row(wire_class, client, server, packets,
     wire.finish()
     assert sum(row.packets_to_server + row.packets_to_client for row in wire.connections) == wire.frame
     assert len({row.connection_id for row in wire.connections}) == len(wire.connections)
+
+
+def connections_in_memory() -> int:
+    return sum(isinstance(found, Connection) for found in gc.get_objects())
+
+
+def test_flows_put_away_do_not_stay_in_memory_until_time_goes_on(wire, server):
+    wire.table.most_connections = 16
+    before = connections_in_memory()
+    for number in range(4000):
+        wire.udp((f"10.1.{number >> 8}.{number & 255}", 5353), server, b"", at=1)
+    assert connections_in_memory() - before <= 4 * 16 + 2 * limits.FINISHED_WAITING
+    wire.finish()
+    assert len(wire.connections) == 4000
+
+
+def test_closed_connections_whose_port_is_used_again_do_not_stay_in_memory_until_time_goes_on(wire, client, server):
+    before = connections_in_memory()
+    for number in range(4000):
+        wire.tcp(client, server, "S", 1000 * number, at=1)
+        wire.tcp(server, client, "RA", 0, 1000 * number + 1, at=1)
+    assert connections_in_memory() - before <= 2 * limits.FINISHED_WAITING
+    wire.finish()
+    assert {row.state for row in wire.connections} == {"REJ"}
+    assert len(wire.connections) == 4000
