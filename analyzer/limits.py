@@ -90,9 +90,7 @@ CONTENT_CODINGS: Final = 4  # codings of one content; one is usual, two are seen
 CONTENT_DECODED_BYTES: Final = 256 << 20  # decoded bytes of one content, a bound on time: nothing is kept to hash it
 CONTENT_DECODED_RATIO: Final = 1_000  # decoded to coded bytes; deflate cannot exceed 1,032, real contents stay below 200
 CONTENT_DECODED_RATIO_FROM: Final = 1 << 20  # decoded bytes from which the ratio counts
-CONTENT_MEMBER_BYTES: Final = (
-    1_024  # decoded bytes that a gzip member or zstd frame behind the first counts for: it costs as much time
-)
+CONTENT_MEMBER_BYTES: Final = 1_024  # decoded bytes that a further gzip member or zstd frame counts for: it costs as much time
 CONTENT_PIECE_BYTES: Final = 65_536  # decoded at a time, so that a limit is noticed early
 CONTENT_ZSTD_WINDOW_LOG: Final = 23  # RFC 9659 section 3: 8 MB
 CONTENT_KEPT_BYTES: Final = 16 << 20  # decoded bytes kept of one content with --content store

@@ -30,6 +30,9 @@ class _CodingError(Exception):
 class _Decoder:
     """Undoes one coding: ``put`` takes coded bytes, then ``take`` returns decoded pieces until one is empty."""
 
+    def __init__(self) -> None:
+        self.members: i64 = 0  # begun behind the first, of which the owner has not taken note
+
     def put(self, data: bytes) -> None:
         """Take coded bytes."""
         raise NotImplementedError
@@ -47,6 +50,7 @@ class _ZlibDecoder(_Decoder):
     """gzip of one or several members (RFC 1952), or deflate: zlib format (RFC 1950), or bare as some servers send it."""
 
     def __init__(self, is_gzip: bool) -> None:
+        super().__init__()
         self._name = "gzip" if is_gzip else "deflate"
         self._is_gzip = is_gzip
         self._input = b""
@@ -98,6 +102,7 @@ class _ZlibDecoder(_Decoder):
             return False
         if not self._is_gzip:
             raise _CodingError(f"deflate: {len(self._input)} bytes or more after the end")
+        self.members += 1
         self._inflater = zlib.decompressobj(31)
         self._is_at_end = False
         self._has_begun = False
@@ -108,6 +113,7 @@ class _BrotliDecoder(_Decoder):
     """br (RFC 7932)."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._input = b""
         self._decompressor = brotli.Decompressor()
         self._has_begun = False
@@ -136,6 +142,7 @@ class _ZstdDecoder(_Decoder):
     """zstd, of one or several frames (RFC 8878), in windows of at most 8 MB (RFC 9659)."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._input = b""
         self._decompressor = self._new()
         self._has_begun = False
@@ -147,6 +154,8 @@ class _ZstdDecoder(_Decoder):
         while True:
             if self._decompressor.eof:
                 self._input = self._decompressor.unused_data + self._input
+                if self._input:
+                    self.members += 1
                 self._decompressor = self._new()
                 self._has_begun = False
             if not self._input and (self._decompressor.needs_input or not self._has_begun):
@@ -252,9 +261,9 @@ class Content:
         decoder.put(data)
         while True:
             piece = decoder.take()
-            if not piece:
-                return
-            self._decoded_bytes += len(piece)  # of every level: each costs time
+            # of every level: each costs time, and so does a member, even an empty one
+            self._decoded_bytes += len(piece) + decoder.members * limits.CONTENT_MEMBER_BYTES
+            decoder.members = 0
             if self._decoded_bytes > limits.CONTENT_DECODED_BYTES:
                 raise _CodingError(f"more than {limits.CONTENT_DECODED_BYTES} decoded bytes")
             if (
@@ -262,6 +271,8 @@ class Content:
                 and self._decoded_bytes > self._coded_bytes * limits.CONTENT_DECODED_RATIO
             ):
                 raise _CodingError(f"more than {limits.CONTENT_DECODED_RATIO} times as many decoded as coded bytes")
+            if not piece:
+                return
             if is_last:
                 self._put_out(piece)
             else:

@@ -143,6 +143,15 @@ def test_the_decoded_size_is_bounded() -> None:
     assert content.fault == f"more than {limits.CONTENT_DECODED_BYTES} decoded bytes"
 
 
+@pytest.mark.parametrize("coding", [b"gzip", b"zstd"])
+def test_empty_members_count_as_decoded_bytes(coding: bytes) -> None:
+    empty = CODINGS[coding](b"")
+    count = 2 * limits.CONTENT_DECODED_RATIO_FROM // limits.CONTENT_MEMBER_BYTES
+    assert decoded("hash", coding, empty * count).sha256 == digest(b"")
+    bomb = decoded("hash", coding + b", gzip", gzip.compress(empty * count))
+    assert bomb.fault == f"more than {limits.CONTENT_DECODED_RATIO} times as many decoded as coded bytes"
+
+
 def test_what_is_kept_is_bounded_but_all_is_hashed() -> None:
     sent = members_of_a_mebibyte((limits.CONTENT_KEPT_BYTES >> 20) + 1)
     content = decoded("store", b"gzip", sent)
