@@ -1,6 +1,7 @@
 """The examples in the documentation work, and the table reference is the one the code generates."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -76,3 +77,16 @@ def test_the_packages_own_example_runs(monkeypatch):
     with analyzer.analyze([str(DEMO)]) as store:
         rows = store.sql("SELECT request_method, target, status_code FROM http_exchanges").fetchall()
     assert rows
+
+
+def test_the_overview_in_the_readme_is_what_the_demo_prints():
+    shown = re.search(r"<!-- overview -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from analyzer.commands import main; sys.exit(main())", "sample_pcaps/demo.pcapng"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "90", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
