@@ -164,6 +164,7 @@ class FolderPlace(Place):
         self.loaded_into = self.description
         self.is_named = True
         self._manifest: dict[str, Any] = {}
+        self._old_files: set[str] = set()  # of the store that is there: no other file is ever removed
         if path.exists() and not path.is_dir():
             raise UnmuxError(f"{path}: exists already and is no folder")
         self._is_new = not path.exists()
@@ -173,6 +174,7 @@ class FolderPlace(Place):
                 raise UnmuxError(f"{path}: holds other files than a store; it is left as it is")
             if not append and not force:
                 raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
+            self._old_files = _named_files(manifest)
             self._manifest = manifest if append else {}
         try:
             path.mkdir(exist_ok=True)
@@ -185,7 +187,7 @@ class FolderPlace(Place):
         return _open_parquet(self._path, self._manifest) if self._manifest else None
 
     def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
-        """Write a Parquet file per table, then the manifest, then remove the files that it does not name."""
+        """Write a Parquet file per table, then the manifest, then remove those that only the one before it named."""
         listed: dict[str, list[str]] = {name: list(names) for name, names in self._manifest.get("tables", {}).items()}
         for table in tables:
             folder = self._path / table
@@ -205,10 +207,8 @@ class FolderPlace(Place):
         partial = self._path / (MANIFEST + ".partial")
         partial.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
         partial.replace(self._path / MANIFEST)
-        kept = {name for names in listed.values() for name in names}
-        for old in self._path.glob("*/*.parquet"):
-            if old.relative_to(self._path).as_posix() not in kept:
-                old.unlink()
+        for old in self._old_files - _named_files(self._manifest):
+            (self._path / old).unlink(missing_ok=True)
         self.connection.close()
         return _open_parquet(self._path, self._manifest)
 
@@ -256,6 +256,17 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == "unmux" else None
 
 
+def _named_files(manifest: Mapping[str, Any]) -> set[str]:
+    """The Parquet files that a manifest names, relative to its folder; without what lies outside its tables' folders."""
+    tables = manifest.get("tables")
+    return {
+        name
+        for table, names in (tables.items() if isinstance(tables, dict) else ())
+        for name in (names if isinstance(names, list) else ())
+        if isinstance(name, str) and table.isidentifier() and _is_file_of(table, name)
+    }
+
+
 def _open_parquet(folder: Path, manifest: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
     """A database in memory whose views are the folder's tables and views. UnmuxError when the manifest is damaged."""
     connection = connect(None)
@@ -273,8 +284,13 @@ def _open_parquet(folder: Path, manifest: Mapping[str, Any]) -> duckdb.DuckDBPyC
 
 def _parquet_path(folder: Path, table: str, name: str) -> str:
     """The SQL literal of a Parquet file, which must lie in its table's folder; characters with a meaning to glob are escaped."""
-    file = name.removeprefix(f"{table}/")
-    if "/" in file or "\\" in file or not file.endswith(".parquet"):
+    if not _is_file_of(table, name):
         raise ValueError(f"{name!r} does not name a file of table {table}")
-    path = "".join(f"[{character}]" if character in "*?[" else character for character in str(folder / table / file))
+    path = "".join(f"[{character}]" if character in "*?[" else character for character in str(folder / name))
     return literal(path)
+
+
+def _is_file_of(table: str, name: str) -> bool:
+    """Whether ``name`` is a Parquet file directly in the folder of ``table``."""
+    folder, _, file = name.partition("/")
+    return folder == table and "/" not in file and "\\" not in file and file.endswith(".parquet")

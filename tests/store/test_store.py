@@ -369,6 +369,24 @@ def test_a_store_is_refused_replaced_or_appended_to_as_asked(tmp_path: Path, nam
     assert not list(tmp_path.rglob("*.partial*"))
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+def test_only_files_that_the_store_itself_named_are_ever_removed_from_its_folder(tmp_path: Path, replaces: bool) -> None:
+    path = f"{tmp_path}/out/"
+    fill(path, 1)
+    own = [tmp_path / "out" / name for name in ("mine/notes.parquet", "captures/notes.parquet", "captures/0009.parquet")]
+    outside = tmp_path / "outside.parquet"
+    own[0].parent.mkdir()
+    for file in [*own, outside]:
+        file.write_text("the user's own")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    if replaces:  # a manifest written by somebody else
+        manifest["tables"] |= {"..": ["../outside.parquet"], "captures": ["captures/../../outside.parquet", 1], "mine": None}
+        (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    fill(path, 2, append=not replaces, force=replaces)
+    assert [file.read_text() for file in [*own, outside]] == ["the user's own"] * 4
+    assert [row[2] for row in contents(path)] == (["2.pcap"] if replaces else ["1.pcap", "2.pcap"])
+
+
 @pytest.mark.parametrize("name", ["out.duckdb", "out/"])
 def test_appending_to_what_is_not_there_makes_it(tmp_path: Path, name: str) -> None:
     fill(f"{tmp_path}/{name}", 1, append=True)
