@@ -30,6 +30,8 @@ class OpenStreams:
         self._sides = sides
         self._rows = rows
         self._tunnels = tunnels
+        self._ended_number: i64 = -1  # of the stream that ended last
+        self._ended_index: i64 = -1
         self._responses_first: dict[int, Exchange] = {}  # open ones whose request was not seen yet
         self._lingering: dict[int, Exchange] = {}  # open ones that one side has reset
 
@@ -63,6 +65,13 @@ class OpenStreams:
             return None
         self.server_numbers.open(stream_id)
         return self._open(side, stream_id)
+
+    def index_of(self, stream_id: i64) -> int | None:
+        """The stream_index of a stream that is open, or that the present frame ended."""
+        exchange = self.exchanges.get(stream_id)
+        if exchange is not None:
+            return exchange.index
+        return self._ended_index if stream_id == self._ended_number else None
 
     def _open(self, side: Side, stream_id: i64) -> Exchange:
         return self.open(stream_id, side.framer.started_at, side.framer.started_packet)
@@ -213,6 +222,8 @@ class OpenStreams:
     def _forget(self, exchange: Exchange) -> None:
         stream_id = exchange.number
         del self.exchanges[stream_id]
+        self._ended_number = stream_id
+        self._ended_index = exchange.index
         self.saw_request(exchange)
         if self._lingering:
             self._lingering.pop(stream_id, None)

@@ -123,7 +123,8 @@ class Http2Rows:
         if response.has_header:
             self._stream.messages_to_client += 1
         if request.has_begun or response.has_begun:
-            code = self._sides.reset_name(exchange, is_connection_over) if ended == "reset" else None
+            is_reset = ended == "reset" or exchange.reset_code >= 0  # the response may have crossed RST_STREAM, and be complete
+            code = self._sides.reset_name(exchange, is_connection_over) if is_reset else None
             self._add_exchange(exchange, ended, code, request_sha256, response_sha256)
         return ended
 

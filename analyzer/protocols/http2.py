@@ -89,6 +89,7 @@ class Http2FrameRecord(Record):
     """An HTTP/2 frame."""
 
     connection_id: "Annotated[int, capture('the connection')]"
+    stream_index: "Annotated[int | None, capture('the stream it belongs to; of a frame of the connection the one that HTTP/2 is spoken on; NULL where its stream is over, or was never opened')]"
     frame_index: "Annotated[int, capture('number within the connection, in order of the last byte')]"
     direction: "Annotated[str, conversation('to_server or to_client')]"
     frame_type: "Annotated[str, conversation('type by its name, or in hexadecimal')]"
@@ -219,9 +220,13 @@ class Http2Dissector(Http2Conversation):
         """Write the frame down, when frames are asked for."""
         if self._keeps_frames:
             framer = self._side(direction).framer
+            index: int | None = self._stream.stream_index
+            if stream_id != 0:
+                index = self._streams.index_of(stream_id)
             self._rows.made.append(
                 Http2FrameRecord(
                     self._stream.connection_id,
+                    index,
                     self._frame_index,
                     DIRECTION_NAMES[direction],
                     frame_name(kind),

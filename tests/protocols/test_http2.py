@@ -242,6 +242,20 @@ def test_a_reset_says_its_code_by_name_and_what_crossed_it_still_counts() -> Non
     ]
 
 
+def test_a_response_that_crosses_a_reset_is_complete_and_the_code_is_kept() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1) + it.request(3, end=False) + it.request(5) + reset(1, 8))
+    it.send(TO_CLIENT, it.response(1) + frame(DATA, END_STREAM, 1, b"too late"))
+    it.send(TO_CLIENT, it.response(3, 413, end=True) + reset(3, 0) + it.response(5, end=True))
+    it.finish()
+    rows = [it.exchange(index) for index in (1, 2, 3)]
+    assert [(row.end_reason, row.reset_code, row.error_type) for row in rows] == [
+        ("complete", "CANCEL", None),
+        ("complete", "NO_ERROR", "413"),
+        ("complete", None, None),
+    ]
+
+
 def test_goaway_ends_the_streams_it_does_not_process() -> None:
     it = Conversation()
     it.send(TO_SERVER, it.request(1) + it.request(3))
@@ -481,7 +495,24 @@ def test_every_frame_is_a_row_when_frames_are_asked_for() -> None:
         ("0x21", 1, 7),
         ("DATA", 1, 2000),
     ]
-    assert frames[-1] == Http2FrameRecord(7, 7, "to_client", "DATA", 0, 1, 2000, 40, 50, 4, 5)
+    assert frames[-1] == Http2FrameRecord(7, 1, 7, "to_client", "DATA", 0, 1, 2000, 40, 50, 4, 5)
+
+
+def test_every_frame_says_which_stream_it_belongs_to() -> None:
+    it = Conversation(frames=True)
+    it.send(TO_SERVER, it.request(1) + it.request(3) + frame(PRIORITY, 0, 9, bytes(5)))
+    it.send(TO_CLIENT, it.response(3, end=True) + it.response(1, end=True) + frame(PING, payload=bytes(8)))
+    it.send(TO_CLIENT, frame(DATA, END_STREAM, 3))
+    frames = [row for row in it.rows if isinstance(row, Http2FrameRecord)]
+    assert [(one.frame_type, one.protocol_stream_id, one.stream_index) for one in frames[4:]] == [
+        ("HEADERS", 1, 1),
+        ("HEADERS", 3, 2),
+        ("PRIORITY", 9, None),
+        ("HEADERS", 3, 2),
+        ("HEADERS", 1, 1),
+        ("PING", 0, 0),
+        ("DATA", 3, None),
+    ]
 
 
 def test_a_hole_in_content_is_counted_and_loses_nothing_else() -> None:
