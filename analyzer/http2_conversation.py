@@ -80,6 +80,7 @@ class Http2Conversation(FrameReceiver):
             "RFC 9113 section 4.1",
             missing,
         )
+        # one walk over the streams in 16 KiB at least, which the search takes: less than one step for a byte
         for exchange in list(self._streams.exchanges.values()):
             exchange.is_holed = True
             half = exchange.request if direction == TO_SERVER else exchange.response
@@ -90,6 +91,7 @@ class Http2Conversation(FrameReceiver):
             if exchange.has_tunnel:
                 self._tunnels.miss(side, exchange, None, missing)
             if direction == TO_SERVER:
+                exchange.is_held_whole = False
                 exchange.is_request_lost = True
                 self._streams.settle(exchange)
             else:
@@ -226,6 +228,8 @@ class Http2Conversation(FrameReceiver):
         half.missing_bytes += length
         if exchange.has_tunnel and length > 0:
             self._tunnels.miss(side, exchange, length, None)
+        elif direction == TO_SERVER:
+            exchange.is_held_whole = False
 
     def end_data(self, direction: i64, is_stream_end: bool, is_timed: bool) -> None:
         """A DATA frame ends, and with END_STREAM its side of the stream."""

@@ -254,4 +254,5 @@ class OpenStreams:
         if exchange.has_tunnel:
             self._tunnels.end(exchange, reason)
         else:
+            self._tunnels.forget(exchange)
             self._rows.add_stream(exchange, reason, ended)

@@ -3,9 +3,8 @@
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.http2_exchange import Exchange, joined_values
+from analyzer.codecs.http2_exchange import Exchange, HeldPiece, joined_values
 from analyzer.codecs.http2_side import Side
-from analyzer.codecs.http2_undecided import Chunk
 from analyzer.http2_rows import Http2Rows
 from analyzer.records import FieldLine
 from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Facts, Stream
@@ -18,6 +17,7 @@ class Tunnels:
         self._stream = stream
         self._rows = rows
         self._open: dict[int, Stream] = {}  # by number of the HTTP/2 stream
+        self._held_cost: i64 = 0  # of what is held on all streams
 
     def request(self, side: Side, exchange: Exchange) -> None:
         """A CONNECT request: the stream becomes a tunnel if the response says so."""
@@ -28,16 +28,45 @@ class Tunnels:
 
     def hold(self, side: Side, exchange: Exchange, piece: bytes) -> None:
         """Keep what the client sends before the response tells whether there is a tunnel."""
-        if exchange.held_bytes < limits.HTTP2_TUNNEL_HELD_BYTES:
-            framer = side.framer
-            exchange.held.append(Chunk(piece, framer.timestamp, framer.released, framer.packet))
-            exchange.held_bytes += len(piece)
+        if not exchange.is_held_whole:
+            return
+        framer = side.framer
+        held = exchange.held
+        cost: i64 = len(piece)
+        is_new = not held or held[-1].packet != framer.packet or held[-1].released != framer.released
+        if is_new:
+            cost += limits.HTTP2_TUNNEL_PIECE_BYTES
+        of_connection = self._held_cost + cost > limits.HTTP2_TUNNELS_HELD_BYTES
+        if of_connection or exchange.held_bytes + len(piece) > limits.HTTP2_TUNNEL_HELD_BYTES:
+            exchange.is_held_whole = False
+            limit = limits.HTTP2_TUNNELS_HELD_BYTES if of_connection else limits.HTTP2_TUNNEL_HELD_BYTES
+            where = "all streams" if of_connection else "a stream"
+            required = f"at most {limit} bytes on {where} before CONNECT is answered"
+            self._rows.object_to(side, exchange, "limit", required, "more", "")
+            return
+        if is_new:
+            held.append(HeldPiece(framer.timestamp, framer.released, framer.packet))
+        held[-1].data += piece
+        exchange.held_bytes += len(piece)
+        exchange.held_cost += cost
+        self._held_cost += cost
+
+    def _release(self, exchange: Exchange) -> list[HeldPiece]:
+        """Give up what is held of a stream."""
+        held = exchange.held
+        exchange.held = []
+        self._held_cost -= exchange.held_cost
+        exchange.held_cost = 0
+        return held
+
+    def forget(self, exchange: Exchange) -> None:
+        """A stream is over that did not become a tunnel."""
+        self._release(exchange)
 
     def answer(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_known: bool) -> None:
         """The response to CONNECT: with a 2xx status, what follows belongs to another protocol."""
         exchange.is_connect = False
-        held = exchange.held
-        exchange.held = []
+        held = self._release(exchange)
         if exchange.status >= 300:
             return
         name: str | None = None
@@ -53,9 +82,11 @@ class Tunnels:
         self._open[exchange.number] = tunnel
         rows = self._rows.made
         for piece in held:
-            rows += tunnel.feed(TO_SERVER, piece.data, piece.timestamp, piece.released, piece.packet)
+            rows += tunnel.feed(TO_SERVER, bytes(piece.data), piece.timestamp, piece.released, piece.packet)
         missed = exchange.request.content_bytes - exchange.held_bytes
-        if missed > 0:
+        if not exchange.request.is_certain:
+            rows += tunnel.gap(TO_SERVER, None, None, framer.timestamp, framer.packet)
+        elif missed > 0:
             rows += tunnel.gap(TO_SERVER, missed, None, framer.timestamp, framer.packet)
         if exchange.response.content_bytes > 0:
             rows += tunnel.gap(TO_CLIENT, exchange.response.content_bytes, None, framer.timestamp, framer.packet)

@@ -59,6 +59,10 @@ DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes e
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 WAITING_ROWS: Final = 1024  # rows held before they are turned into columns: bounds what their contents may hold
 INSERT_BYTES: Final = 24 << 20  # Arrow memory of all tables given to DuckDB together
+SLICE_BYTES: Final = 4 << 20  # wire bytes of rows turned into columns together; as text up to four times as much
+WIDE_ROW_BYTES: Final = 8_192  # a table with more on average: DuckDB holds 2,048 rows at once whatever their size
+WIDE_BYTES: Final = 16 << 20  # of a table with wide rows; then it is written out, and a row group of its own holds them
+WIDE_LOAD_MEMORY: Final = "512MB"  # DuckDB's buffers for wide rows: a content of CONTENT_KEPT_BYTES is up to 64 MB of text
 LOAD_MEMORY: Final = "128MB"  # DuckDB's buffers while loading; more does not make it faster
 QUERY_MEMORY: Final = "1GB"  # DuckDB's buffers while querying; beyond them it spills to disk
 
@@ -107,6 +111,8 @@ HTTP2_SETTINGS_WAITING: Final = 64  # SETTINGS frames not acknowledged yet; peer
 HTTP2_RESPONSES_FIRST: Final = 256  # responses kept whose request has not been delivered yet
 HTTP2_LINGERING_STREAMS: Final = 256  # reset by one side, kept for what the other has already sent
 HTTP2_TUNNEL_HELD_BYTES: Final = 1 << 16  # content of a CONNECT request held until its response is seen
+HTTP2_TUNNELS_HELD_BYTES: Final = 1 << 20  # the same on all streams of a connection
+HTTP2_TUNNEL_PIECE_BYTES: Final = 512  # what a held piece costs beside its content; frames of one packet make one piece
 HTTP2_SEARCH_BYTES: Final = 1 << 20  # largest frame size for which frames are sought again after a hole
 HTTP2_SEARCH_CHAINS: Final = (
     20_000  # chains of frames followed after a hole; random contents begin 16,000 where frames may have 1 MiB

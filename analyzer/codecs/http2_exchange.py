@@ -6,7 +6,6 @@ from mypy_extensions import i64
 
 from analyzer.codecs.content import Content
 from analyzer.codecs.http2_streams import Window
-from analyzer.codecs.http2_undecided import Chunk
 from analyzer.records import FieldLine
 
 HEADER: Final = 0  # what a field section is, where the capture does not show what came before it
@@ -37,6 +36,16 @@ class Half(Window):
         if not self.is_certain or not self.has_header or self.content_bytes < 0:
             return None
         return self.content_bytes if self.is_ended or is_given_up else None
+
+
+class HeldPiece:
+    """Content out of one packet."""
+
+    def __init__(self, timestamp: i64, released: i64, packet: i64) -> None:
+        self.data = bytearray()
+        self.timestamp = timestamp
+        self.released = released
+        self.packet = packet
 
 
 class Exchange:
@@ -72,8 +81,10 @@ class Exchange:
         self.undecided_at: i64 = -1
         self.has_tunnel = False  # its content belongs to another protocol: CONNECT
         self.is_connect = False  # its content is not taken before the response tells whether there is a tunnel
-        self.held: list[Chunk] = []  # content of a CONNECT request that waits for the response
+        self.held: list[HeldPiece] = []  # content of a CONNECT request that waits for the response
         self.held_bytes: i64 = 0
+        self.held_cost: i64 = 0  # of the limit for the connection
+        self.is_held_whole = True  # nothing between what is held was missed, or was too much
 
     def is_witnessed(self) -> bool:
         """Whether it was seen from its beginning, and no frame of it can have been missed."""

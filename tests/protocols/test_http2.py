@@ -441,6 +441,53 @@ def test_a_websocket_over_http2_is_a_stream_inside(early: bool) -> None:
     assert (row.request_content_bytes, row.response_content_bytes) == (11, 9)
 
 
+CONNECT = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat"), (":authority", "x")]
+
+
+def test_what_waits_for_a_tunnel_is_held_by_packet_not_by_frame() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, CONNECT))
+    message = b"\x81\xfe\x27\x10" + bytes(4) + b"x" * 10_000
+    it.send(TO_SERVER, b"".join(frame(DATA, 0, 1, bytes([byte])) for byte in message))
+    it.send(TO_CLIENT, it.response(1))
+    it.finish()
+    messages = [row for row in it.rows if isinstance(row, WebSocketMessageRecord)]
+    assert [(row.payload_bytes, row.is_complete, row.first_packet) for row in messages] == [(10_000, True, 4)]
+    assert it.faults() == []
+
+
+def test_what_all_streams_hold_for_tunnels_is_limited_and_freed_again() -> None:
+    it = Conversation()
+    held = limits.HTTP2_TUNNELS_HELD_BYTES // (limits.HTTP2_TUNNEL_PIECE_BYTES + 8)
+    for at in range(held + 3):
+        it.send(TO_SERVER, it.fields(TO_SERVER, 2 * at + 1, CONNECT))
+        it.send(TO_SERVER, frame(DATA, 0, 2 * at + 1, masked(b"hi")))
+    for at in range(held + 3):
+        it.send(TO_CLIENT, it.response(2 * at + 1))
+    last = 2 * held + 7
+    it.send(TO_SERVER, it.fields(TO_SERVER, last, CONNECT))
+    it.send(TO_SERVER, frame(DATA, 0, last, masked(b"again")))
+    it.send(TO_SERVER, it.fields(TO_SERVER, last + 2, CONNECT))
+    it.send(TO_SERVER, frame(DATA, 0, last + 2, masked(b"never")) + reset(last + 2, 8) + it.request(last + 4))
+    it.send(TO_CLIENT, it.response(last))
+    it.finish()
+    messages = [row for row in it.rows if isinstance(row, WebSocketMessageRecord)]
+    assert [row.text for row in messages] == ["hi"] * held + ["again"]
+    assert sum(row.occurrences for row in it.rows if isinstance(row, AnomalyRecord) and row.kind == "limit") == 3
+
+
+def test_what_follows_a_hole_in_what_waits_for_a_tunnel_is_not_joined_to_what_precedes_it() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, CONNECT))
+    it.send(TO_SERVER, frame(DATA, 0, 1, masked(b"hello"))[: 9 + 7])
+    it.miss(TO_SERVER, 2)
+    it.send(TO_SERVER, b"lo" + frame(DATA, 0, 1, masked(b"world")))
+    it.send(TO_CLIENT, it.response(1))
+    it.finish()
+    assert [row.text for row in it.rows if isinstance(row, WebSocketMessageRecord) if row.text not in (None, "h")] == []
+    assert it.exchange(1).request_missing_bytes == 2
+
+
 def test_content_is_decoded_hashed_and_stored_when_asked_for() -> None:
     it = Conversation("store")
     coded = zlib.compress(b"the content" * 100)
