@@ -12,6 +12,7 @@ from analyzer.codecs.http2_exchange import (
     Exchange,
     Half,
     content_encoding_of,
+    is_same_authority,
     role_of,
     status_of,
 )
@@ -54,7 +55,7 @@ class Sections:
         request.started_at = framer.started_at
         request.ended_at = framer.timestamp
         if block is not None:
-            exchange.read_request(lines)
+            self._check_authority(side, exchange, exchange.read_request(lines))
             self._rows.add_section(side, exchange, "request", "push", lines)
 
     def take_request(
@@ -80,7 +81,7 @@ class Sections:
             self._take_trailer(side, exchange, "request", lines, is_stream_end)
 
     def _take_request_header(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_stream_end: bool) -> None:
-        exchange.read_request(lines)
+        self._check_authority(side, exchange, exchange.read_request(lines))
         is_known = side.decoder.unknown_lines == 0
         if exchange.method is None and is_known:
             self._rows.object_to_section(side, exchange, "a request with :method")
@@ -89,6 +90,22 @@ class Sections:
         elif self._keeps_content and not is_stream_end:
             exchange.request.content = Content(self._content_mode, content_encoding_of(lines), is_known)
         self._rows.add_section(side, exchange, "request", "header", lines)
+
+    def _check_authority(self, side: Side, exchange: Exchange, host: bytes | None) -> None:
+        """Object to what RFC 9113 section 8.3.1 forbids; the values may hold passwords, and are not repeated."""
+        authority = exchange.authority
+        if authority is None:
+            return
+        if b"@" in authority:
+            found = f"user information on stream {exchange.number}"
+            self._rows.object_to(
+                side, exchange, "stream_error", "an authority without user information", found, "RFC 9113 section 8.3.1"
+            )
+        if host is not None and not is_same_authority(authority, host, exchange.scheme):
+            found = f"another one on stream {exchange.number}"
+            self._rows.object_to(
+                side, exchange, "stream_error", "a host field that is the same as :authority", found, "RFC 9113 section 8.3.1"
+            )
 
     def _take_trailer(self, side: Side, exchange: Exchange, name: str, lines: list[FieldLine], is_stream_end: bool) -> None:
         if not is_stream_end:

@@ -111,8 +111,8 @@ class Exchange:
         if packet > self.last_packet:
             self.last_packet = packet
 
-    def read_request(self, lines: list[FieldLine]) -> None:
-        """Take from a request's fields what its row shows (RFC 9113 section 8.3.1)."""
+    def read_request(self, lines: list[FieldLine]) -> bytes | None:
+        """Take from a request's fields what its row shows (RFC 9113 section 8.3.1); returns the host field."""
         host: bytes | None = None
         is_known = True
         for line in lines:
@@ -137,6 +137,7 @@ class Exchange:
                 host = line.value
         if self.authority is None and is_known:
             self.authority = host
+        return host
 
     def read_response(self, lines: list[FieldLine]) -> bool:
         """Take from a response's fields what its row shows; says whether all their names are known."""
@@ -158,6 +159,14 @@ class Exchange:
         if has_encoding and is_known:
             self.content_encoding = content_encoding_of(lines)
         return is_known
+
+
+def is_same_authority(one: bytes, other: bytes, scheme: bytes | None) -> bool:
+    """Whether two authorities name the same host and port (RFC 3986 section 6.2)."""
+    if one == other:
+        return True
+    port = b":443" if scheme == b"https" else b":80" if scheme == b"http" else b":"
+    return one.lower().removesuffix(port) == other.lower().removesuffix(port)
 
 
 def role_of(lines: list[FieldLine], is_stream_end: bool) -> i64:

@@ -681,6 +681,34 @@ def test_an_error_of_a_stream_is_a_row_and_the_connection_goes_on() -> None:
     assert it.exchange(1).end_reason == "complete"
 
 
+@pytest.mark.parametrize(
+    ("authority", "host", "faults"),
+    [
+        pytest.param("example.com", "example.com", [], id="the same host"),
+        pytest.param("example.com:80", "Example.COM", [], id="the same host, written in another way"),
+        pytest.param(None, "example.com", [], id="a host alone"),
+        pytest.param("example.com", None, [], id="an authority alone"),
+        pytest.param("example.com", "other.com", ["another one on stream 1"], id="another host"),
+        pytest.param("example.com:8080", "example.com", ["another one on stream 1"], id="another port"),
+        pytest.param("me:secret@x", None, ["user information on stream 1"], id="user information"),
+        pytest.param("secret@x", "x", ["user information on stream 1", "another one on stream 1"], id="both"),
+    ],
+)
+def test_an_authority_is_the_host_without_user_information(authority: str | None, host: str | None, faults: list[str]) -> None:
+    it = Conversation()
+    fields = [(":method", "GET"), (":scheme", "http"), (":path", "/")]
+    if authority is not None:
+        fields.append((":authority", authority))
+    if host is not None:
+        fields.append(("host", host))
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, fields, end=True))
+    rows = [row for row in it.finish() if isinstance(row, AnomalyRecord)]
+    assert [row.found for row in rows] == faults
+    assert {(row.kind, row.section) for row in rows} <= {("stream_error", "RFC 9113 section 8.3.1")}
+    assert not any("secret" in repr(row) for row in rows)
+    assert it.exchange(1).target == b"/"
+
+
 def test_a_table_size_holds_from_its_acknowledgment() -> None:
     it = Conversation(start=False)
     it.send(TO_SERVER, PREFACE + settings())
