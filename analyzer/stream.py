@@ -291,7 +291,8 @@ class Stream:
             self.first_packet = packet
         if packet > self.last_packet:
             self.last_packet = packet
-        self.ended_at = timestamp
+        if timestamp > self.ended_at:  # bytes that waited are delivered after, and are older than, what they waited for
+            self.ended_at = timestamp
         if direction == TO_SERVER:
             self.bytes_to_server += length
         else:

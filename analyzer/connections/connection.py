@@ -132,10 +132,10 @@ class Connection:
         missing_bytes: int | None = None,
         is_assumed: bool = False,
     ) -> Rows:
-        """The row of a fault in the bytes that ``side`` sent."""
+        """The row of a fault in the bytes that ``side`` sent; it names their stream if that is open and so has a row."""
         found_rows = self.need_scope().anomaly(
             AnomalyRecord(
-                stream_index=0,
+                stream_index=None if self.stream is None else 0,
                 direction=DIRECTION_NAMES[side ^ self.client_side],
                 occurred_at=timestamp,
                 packet=packet,

@@ -48,7 +48,7 @@ class Delivery(Connection):
             return []
         return [first, second] if self.client_side == 0 else [second, first]
 
-    def _open_stream(self) -> Rows:
+    def open_stream(self) -> Rows:
         """Make the stream of the connection's bytes, and close in it what ended before it was needed."""
         rows: Rows = []
         if self.stream is None:
@@ -63,7 +63,7 @@ class Delivery(Connection):
         stream = self.stream
         rows: Rows = []
         if stream is None:
-            rows = self._open_stream()
+            rows = self.open_stream()
             stream = self.need_stream()
         if half.starts_unknown:
             half.starts_unknown = False
@@ -80,7 +80,8 @@ class Delivery(Connection):
     def lack(self, half: Half, length: i64, timestamp: i64, packet: i64, found: str, is_assumed: bool) -> Rows:
         """Tell the stream that the next ``length`` bytes of an end are missing, and write the anomaly."""
         self.history.repeat(half.side, "G")
-        rows = self.anomaly(
+        rows = self.open_stream()
+        rows += self.anomaly(
             "missing_bytes",
             half.side,
             timestamp,
@@ -91,7 +92,6 @@ class Delivery(Connection):
             length,
             is_assumed,
         )
-        rows += self._open_stream()
         stream = self.need_stream()
         if half.starts_unknown:
             half.starts_unknown = False

@@ -142,7 +142,8 @@ class TcpConnection(Acknowledgments):
     def _beyond_fin(self, half: Half, position: i64, length: i64, timestamp: i64, frame: i64) -> Rows:
         if position + length <= half.next:
             return []
-        return self.anomaly(
+        rows = self.open_stream()
+        return rows + self.anomaly(
             "data_after_fin",
             half.side,
             timestamp,
@@ -235,7 +236,8 @@ class TcpConnection(Acknowledgments):
     def _conflict(self, half: Half, position: i64, validity: bool | None, timestamp: i64, frame: i64) -> Rows:
         if validity is False:
             self.history.repeat(half.side, "C")
-        return self.anomaly(
+        rows = self.open_stream()
+        return rows + self.anomaly(
             "conflicting_copies",
             half.side,
             timestamp,

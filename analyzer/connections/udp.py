@@ -44,6 +44,7 @@ class UdpFlow(Connection):
             self.peer_packets += 1
             self.peer_delivered += captured
             self.peer_missing += missing
+        stream = self.need_stream() if is_dissected else None
         rows: Rows = []
         if missing > 0:
             rows = self.anomaly(
@@ -56,9 +57,8 @@ class UdpFlow(Connection):
                 "",
                 missing,
             )
-        if not is_dissected:
+        if stream is None:
             return rows
-        stream = self.need_stream()
         direction = side ^ self.client_side
         if missing > 0:  # a dissector is given whole datagrams
             rows += stream.gap(direction, length, None, timestamp, frame)

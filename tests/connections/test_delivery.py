@@ -601,3 +601,35 @@ def test_declined_bytes_that_waited_are_told_with_their_wait(make_wire, client, 
         ("skipped", 0, 6, 210_000_000, 210_000_000, 6),
         ("skipped", 0, 5, 10_000_000, 210_000_000, 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("segments", "found"),
+    [
+        ([("s", "A", 5001, b"", 1101)], [("missing_bytes", None)]),
+        ([("c", "PA", 500_000_000, b"forged", 5001)], [("out_of_window", None)]),
+        ([("c", "PA", 1011, b"later", 5001)], [("missing_bytes", 0)]),
+        (
+            [("c", "PA", 1011, b"later", 5001), ("c", "PA", 1011, b"other", 5001)],
+            [("conflicting_copies", 0), ("missing_bytes", 0)],
+        ),
+        ([("c", "FA", 1001, b"", 5001), ("c", "PA", 1002, b"more", 5001)], [("data_after_fin", 0)]),
+    ],
+)
+def test_a_fault_names_a_stream_only_where_the_stream_has_a_row(wire, client, server, segments, found):
+    wire.handshake(scale=0)
+    ends = {"c": (client, server), "s": (server, client)}
+    for end, flags, sequence, data, acknowledgment in segments:
+        wire.tcp(*ends[end], flags, sequence, acknowledgment, data)
+    wire.finish()
+    assert [(row.kind, row.stream_index) for row in wire.anomalies] == found
+    assert [row.stream_index for row in wire.streams] == ([] if found[0][1] is None else [0])
+
+
+def test_a_stream_ends_at_its_latest_bytes_though_others_come_after_them_in_order(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1006, 5001, b"world", at=10)
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=20)
+    wire.finish()
+    (stream,) = wire.streams
+    assert (stream.ended_at, stream.last_packet) == (20_000_000, 5)

@@ -79,3 +79,18 @@ def test_without_a_dissector_for_udp_flows_are_only_counted(make_wire):
     wire.udp(QUESTION, ANSWER, b"one")
     wire.finish()
     assert (wire.connection.bytes_to_server, wire.connection.protocol, wire.streams) == (3, None, [])
+
+
+def test_a_snapped_datagram_that_no_dissector_would_read_is_a_fault_of_the_flow_and_of_no_stream(make_wire):
+    wire = make_wire(transports=("tcp",))
+    wire.udp(QUESTION, ANSWER, b"long question", captured=4)
+    wire.finish()
+    assert [(row.kind, row.stream_index, row.missing_bytes) for row in wire.anomalies] == [("missing_bytes", None, 9)]
+    assert wire.streams == []
+
+
+def test_a_snapped_datagram_that_a_dissector_would_read_is_a_fault_of_the_stream(wire):
+    wire.udp(QUESTION, ANSWER, b"long question", captured=4)
+    wire.finish()
+    assert [(row.kind, row.stream_index) for row in wire.anomalies] == [("missing_bytes", 0)]
+    assert [row.stream_index for row in wire.streams] == [0]
