@@ -83,6 +83,7 @@ HTTP1_SECTION_LINES: Final = 2_000  # field lines of a section; servers refuse a
 HTTP1_CHUNK_LINE_BYTES: Final = 16_384  # chunk size with its extensions; real ones stay below 100
 HTTP1_OUTSTANDING: Final = 4_096  # requests waiting for their responses; load generators pipeline up to some hundred
 HTTP1_HELD_BYTES: Final = 262_144  # bytes of one side that wait for the other side: a response until its request is known
+HTTP1_HELD_PIECES: Final = 4_096  # pieces of one side that wait likewise; HTTP1_HELD_BYTES in segments of 64 bytes
 HTTP1_CACHED_LINES: Final = 8_192  # field lines remembered, in all, so that repeated ones share an object; 4 MiB of them at most
 HTTP1_CACHED_LINE_BYTES: Final = 512  # longest line worth remembering; longer ones rarely repeat
 HTTP1_UNPROVED_ROWS: Final = 256  # rows kept until a beginning is proved; its first messages make fewer than ten

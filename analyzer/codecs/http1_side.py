@@ -15,6 +15,8 @@ WITNESSED: Final = 0  # the beginning of the connection, or one that was proved
 UNSEEN: Final = 1  # the direction began with a hole: its first bytes need not begin a message
 UNPROVED: Final = 2  # its first bytes are a head beyond doubt; what follows has to show that it is no content
 
+_FORGOTTEN: Final = 64  # so many events that wait no more are kept before a list of them is shortened
+
 
 class Held:
     """Bytes (data), a gap, or a close (reason) of one direction that wait for the other direction."""
@@ -49,7 +51,8 @@ class Side(MessageReader):
         self.is_expecting = False  # content not begun after Expect: 100-continue
         self.close_reason: str | None = None
         self.is_paused = False  # what comes is held until the other side has said more
-        self.held: list[Held] = []
+        self.held: list[Held] = []  # what waits, from ``held_from`` on; empty where nothing does
+        self.held_from: i64 = 0
         self.held_bytes: i64 = 0
         self._stall: i64 = -1  # what the bytes of an incomplete head waited
         self._stall_wait: i64 = 0
@@ -117,6 +120,25 @@ class Side(MessageReader):
         if self._stall_wait > 0:
             exchange.wait(self._stall, self._stall_wait)
             self._stall_wait = 0
+
+    def take_held(self) -> list[Held]:
+        """What waits; it does no longer. The first of it is at ``held_from``."""
+        events = self.held
+        self.held = []
+        self.held_bytes = 0
+        return events
+
+    def put_back(self, events: list[Held], index: i64, size: i64) -> None:
+        """Let ``events`` wait again from ``index`` on, ``size`` bytes, behind what is left of the one before. None is moved."""
+        if self.held:
+            index -= 1
+            events[index] = self.held[0]
+        if index > _FORGOTTEN and index > len(events) >> 1:
+            del events[:index]
+            index = 0
+        self.held_from = index
+        self.held = events if index < len(events) else []
+        self.held_bytes += size
 
     # --- a beginning that was not captured ---
 

@@ -127,7 +127,7 @@ class Http1Dissector:
         if side.is_paused:
             held = Held(None, timestamp, timestamp, packet, -1)
             held.reason = reason.value
-            side.held.append(held)
+            self._hold(side, held)
         else:
             self._conversation.end_side(side, reason, timestamp, packet)
         return self._settled()
@@ -170,16 +170,20 @@ class Http1Dissector:
         return self._requests.state < LOST and not self._conversation.matching.knows_next()
 
     def _hold(self, side: Side, held: Held) -> None:
+        if not side.held:
+            side.held_from = 0
         side.held.append(held)
         if held.data is not None:
             side.held_bytes += len(held.data)
-            if side.held_bytes > limits.HTTP1_HELD_BYTES:
-                self._stop_holding(side, held.timestamp, held.packet)
+        if side.held_bytes > limits.HTTP1_HELD_BYTES:
+            self._stop_holding(side, held.timestamp, held.packet, f"{limits.HTTP1_HELD_BYTES} bytes")
+        elif len(side.held) - side.held_from > limits.HTTP1_HELD_PIECES:
+            self._stop_holding(side, held.timestamp, held.packet, f"{limits.HTTP1_HELD_PIECES} pieces")
 
-    def _stop_holding(self, side: Side, timestamp: i64, packet: i64) -> None:
+    def _stop_holding(self, side: Side, timestamp: i64, packet: i64, most: str) -> None:
         """The other direction says nothing for too long: go on without it."""
         side.held_bytes = 0
-        required = f"at most {limits.HTTP1_HELD_BYTES} bytes before their request or answer"
+        required = f"at most {most} before their request or answer"
         self._conversation.rows.note(side.direction, timestamp, packet, "limit", required, "more")
         if side.direction == TO_SERVER or self._conversation.switching is not None:
             self._conversation.switching = None
@@ -190,13 +194,18 @@ class Http1Dissector:
 
     def _replay(self, side: Side) -> None:
         """Read what was held."""
-        events = side.held
-        side.held = []
-        side.held_bytes = 0
-        for event in events:
+        index = side.held_from
+        size = side.held_bytes
+        events = side.take_held()
+        while index < len(events):
             if side.is_paused:
-                self._hold(side, event)
-            elif self._conversation.child is not None:
+                side.put_back(events, index, max(size, 0))
+                return
+            event = events[index]
+            index += 1
+            if event.data is not None:
+                size -= len(event.data)
+            if self._conversation.child is not None:
                 self._pass_on(self._conversation.child, side.direction, event)
             elif event.data is not None:
                 if self._is_broken:

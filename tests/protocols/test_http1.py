@@ -3,7 +3,8 @@
 import dataclasses
 import gzip
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -603,6 +604,42 @@ def test_responses_delivered_before_their_requests_wait_for_them(name: str) -> N
     expected = [replace(row, last_packet=None) for row in DIALOGUES[name][1]]
     assert [replace(row, last_packet=None) for row in exchanges(run(late))] == expected
     assert [replace(row, last_packet=None) for row in exchanges(run(early))] == expected
+
+
+def calls_of(function: Callable[[], object]) -> int:
+    """How many functions a call calls."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_responses_that_wait_in_small_pieces_cost_no_more_with_every_request() -> None:
+    response = b"HTTP/1.1 204 \r\n\r\n"
+
+    def conversation(count: int) -> list[Any]:
+        pieces = [server(response[start : start + 2]) for _ in range(count) for start in range(0, len(response), 2)]
+        return run(dialogue(*pieces, *[client(GET)] * count, *CLOSING))
+
+    rows = conversation(120)
+    assert [row.end_reason for row in exchanges(rows)] == ["complete"] * 120
+    assert anomalies(rows) == []
+    assert calls_of(lambda: conversation(240)) < 3 * calls_of(lambda: conversation(120))
+
+
+def test_too_many_pieces_that_wait_are_a_limit() -> None:
+    pieces = [server(b"."[:1])] * (limits.HTTP1_HELD_PIECES + 1)
+    rows = run(dialogue(server(HELLO.replace(b"5", b"9999")), *pieces, client(GET), *CLOSING))
+    assert "limit" in anomalies(rows)
 
 
 def test_a_response_captured_before_its_request_has_no_duration() -> None:
