@@ -162,9 +162,11 @@ class Exchange:
 
 
 def is_same_authority(one: bytes, other: bytes, scheme: bytes | None) -> bool:
-    """Whether two authorities name the same host and port (RFC 3986 section 6.2)."""
+    """Whether two authorities name the same host and port (RFC 3986 section 6.2), whatever user information they have."""
     if one == other:
         return True
+    one = one[one.rfind(b"@") + 1 :]
+    other = other[other.rfind(b"@") + 1 :]
     port = b":443" if scheme == b"https" else b":80" if scheme == b"http" else b":"
     return one.lower().removesuffix(port) == other.lower().removesuffix(port)
 

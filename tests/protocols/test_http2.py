@@ -691,7 +691,8 @@ def test_an_error_of_a_stream_is_a_row_and_the_connection_goes_on() -> None:
         pytest.param("example.com", "other.com", ["another one on stream 1"], id="another host"),
         pytest.param("example.com:8080", "example.com", ["another one on stream 1"], id="another port"),
         pytest.param("me:secret@x", None, ["user information on stream 1"], id="user information"),
-        pytest.param("secret@x", "x", ["user information on stream 1", "another one on stream 1"], id="both"),
+        pytest.param("secret@x", "x", ["user information on stream 1"], id="user information, and the same host"),
+        pytest.param("secret@x", "y", ["user information on stream 1", "another one on stream 1"], id="both"),
     ],
 )
 def test_an_authority_is_the_host_without_user_information(authority: str | None, host: str | None, faults: list[str]) -> None:
