@@ -7,7 +7,7 @@ batch of records in C, Arrow takes the tuples, and DuckDB reads the Arrow memory
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, count
 from typing import Any, Final
 
@@ -50,11 +50,13 @@ class TableWriter:
         columns = table.columns
         self.table = table
         self.waiting_bytes = 0  # of the batches not inserted yet
+        self.wide_bytes = 0  # inserted in wide rows since they were last written out
         self.not_stored: dict[str, int] = {}  # column -> values that did not fit its type
         self._connection = connection
         self._names = [column.name for column in columns]
         self._columns = columns
         self._converts = [_converter(column, masker) for column in columns]
+        self._texts = [i for i, column in enumerate(columns) if column.python_type in (str, bytes)]
         self._lines = lines
         self._batches: list[arrow.RecordBatch] = []
         selected = ", ".join(
@@ -63,12 +65,24 @@ class TableWriter:
         )
         self._insert = f"INSERT INTO {identifier(table.name)} SELECT {selected} FROM {_INCOMING}"  # noqa: S608  # declared names only
 
-    def add(self, rows: Rows) -> None:
-        """Take rows, which must not change any more."""
-        self.add_columns(list(zip(*map(astuple, rows), strict=True)))
+    def slices(self, rows: Rows) -> Iterator[Sequence[Values]]:
+        """The columns of rows, which must not change any more, in parts of bounded bytes for :meth:`add_columns`."""
+        return self._sliced(list(zip(*map(astuple, rows), strict=True)))
 
     def add_columns(self, columns: Sequence[Values]) -> None:
         """Take rows as columns, in the order of declaration."""
+        for part in self._sliced(columns):
+            self._add_part(part)
+
+    def _sliced(self, columns: Sequence[Values]) -> Iterator[Sequence[Values]]:
+        rows = len(columns[0])
+        if rows > 1 and sum(sum(map(len, filter(None, columns[i]))) for i in self._texts) > limits.SLICE_BYTES:
+            yield from self._sliced([values[: rows // 2] for values in columns])
+            yield from self._sliced([values[rows // 2 :] for values in columns])
+        else:
+            yield columns
+
+    def _add_part(self, columns: Sequence[Values]) -> None:
         arrays = [
             self._array(column, values if convert is None else convert(values))
             for column, convert, values in zip(self._columns, self._converts, columns, strict=True)
@@ -87,6 +101,8 @@ class TableWriter:
     def insert(self, batches: list[arrow.RecordBatch]) -> None:
         """Insert batches."""
         if batches:
+            if is_wide(batches):
+                self.wide_bytes += sum(batch.nbytes for batch in batches)
             self._connection.register(_INCOMING, arrow.Table.from_batches(batches))
             self._connection.execute(self._insert)
             self._connection.unregister(_INCOMING)
@@ -113,6 +129,11 @@ class TableWriter:
             self.not_stored[column.name] = self.not_stored.get(column.name, 0) + 1
             return None
         return value
+
+
+def is_wide(batches: list[arrow.RecordBatch]) -> bool:
+    """Whether the rows of a table's batches are so long that DuckDB cannot hold many of them at once."""
+    return sum(batch.nbytes for batch in batches) > limits.WIDE_ROW_BYTES * sum(batch.num_rows for batch in batches)
 
 
 class FieldLines:

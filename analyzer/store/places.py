@@ -24,6 +24,7 @@ from analyzer.errors import UnmuxError
 from analyzer.store.definitions import SCHEMA_VERSION, create_views, identifier, literal
 
 MANIFEST: Final = "manifest.json"
+_PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB')"  # held in memory until it is written
 _PROCESS: Final = secrets.token_hex(8)  # names this process' temporary folders unforeseeably
 
 
@@ -58,10 +59,17 @@ def connect(database: Path | None, *, read_only: bool = False, loading: bool = F
     }
     if loading:
         config["threads"] = 1
+        config["preserve_insertion_order"] = "false"  # one thread keeps it, and Parquet row groups may be bounded in bytes
     try:
         return duckdb.connect(":memory:" if database is None else str(database), read_only=read_only, config=config)
     except duckdb.Error as error:
         raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
+
+
+def keep_row_groups(connection: duckdb.DuckDBPyConnection) -> None:
+    """Prepare for wide rows: DuckDB merges no row groups, as it would read 2,048 rows of any length at once to do so."""
+    connection.execute(f"SET memory_limit = {literal(limits.WIDE_LOAD_MEMORY)}")
+    connection.execute("SET max_vacuum_tasks = 0")
 
 
 def first_line(error: BaseException) -> str:
@@ -90,6 +98,7 @@ class Place:
         self.connection.execute("CHECKPOINT")
         self.connection.execute(f"SET memory_limit = {literal(limits.QUERY_MEMORY)}")
         self.connection.execute("RESET threads")
+        self.connection.execute("RESET preserve_insertion_order")
         return self.connection
 
     def discard(self) -> None:
@@ -130,6 +139,8 @@ class FilePlace(Place):
                     if source.exists():
                         shutil.copyfile(source, copy)
         self.connection = connect(self._partial, loading=True)
+        if self._appends:
+            keep_row_groups(self.connection)  # there may be wide rows already
 
     def existing(self) -> duckdb.DuckDBPyConnection | None:
         """The copy of the file that is appended to."""
@@ -195,7 +206,7 @@ class FolderPlace(Place):
             numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdecimal()]
             file = folder / f"{max(numbers, default=-1) + 1:04}.parquet"
             partial = file.with_suffix(".partial")
-            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd)")
+            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} {_PARQUET}")
             partial.replace(file)
             listed.setdefault(table, []).append(f"{table}/{file.name}")
         self._manifest = {

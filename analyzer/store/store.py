@@ -18,7 +18,7 @@ from analyzer import build, limits
 from analyzer.errors import UnmuxError
 from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord, by_class
 from analyzer.schema import table_of
-from analyzer.store.columns import FieldLines, TableWriter
+from analyzer.store.columns import FieldLines, TableWriter, is_wide
 from analyzer.store.definitions import (
     SCHEMA_VERSION,
     check_tables,
@@ -29,7 +29,7 @@ from analyzer.store.definitions import (
     views,
 )
 from analyzer.store.masking import Masker
-from analyzer.store.places import Place, first_line, is_store, open_existing, place_for
+from analyzer.store.places import Place, first_line, is_store, keep_row_groups, open_existing, place_for
 
 __all__ = ["Store", "declared_tables", "is_store", "open_store"]
 
@@ -77,7 +77,7 @@ class _Loader:
         self.writers[FieldLineRecord] = self.lines.writer
         self._waiting: Rows = []
         self._inserting: Thread | None = None
-        self.failure: Exception | None = None  # to insert: what was inserted before stays, the rows of its transaction are gone
+        self.failure: BaseException | None = None  # to insert: what was inserted before stays
 
     def _continue(self) -> int:
         """Look at the store that is appended to; returns the first line_id that is free."""
@@ -128,9 +128,11 @@ class _Loader:
         for kind, rows in by_class(waiting).items():
             if kind not in self.writers:
                 raise TypeError(f"{kind.__name__} is not among the records that the store was made with")
-            self.writers[kind].add(rows)
-        if sum(writer.waiting_bytes for writer in self.writers.values()) >= limits.INSERT_BYTES:
-            self._insert()
+            writer = self.writers[kind]
+            for columns in writer.slices(rows):
+                writer.add_columns(columns)
+                if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
+                    self._insert()
 
     def flush(self) -> None:
         """Insert everything that was added."""
@@ -148,11 +150,17 @@ class _Loader:
     def _write(self, batches: list[tuple[TableWriter, list[arrow.RecordBatch]]]) -> None:
         """Insert all in one transaction: DuckDB writes its tables out once for each."""
         try:
+            if any(taken and is_wide(taken) for _, taken in batches):
+                keep_row_groups(self.connection)
             self.connection.execute("BEGIN")
             for writer, taken in batches:
                 writer.insert(taken)
             self.connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # raised where the thread is waited for
+            if any(writer.wide_bytes >= limits.WIDE_BYTES for writer, _ in batches):
+                self.connection.execute("CHECKPOINT")
+                for writer, _ in batches:
+                    writer.wide_bytes = 0
+        except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for; a panic of Arrow is no Exception
             self.failure = error
 
     def _wait(self) -> None:

@@ -280,6 +280,18 @@ def test_rows_of_any_size_and_number_keep_their_order(store: Store) -> None:
     assert store.sql("SELECT bool_and(length(content) = 1000000) FROM http_contents").fetchall() == [(True,)]
 
 
+@pytest.mark.parametrize("name", ["out.duckdb", "out/"])
+def test_rows_wider_than_the_memory_of_the_database_are_all_stored(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    sizes = [64 << 10] * 600 + [10 << 20]
+    with Store(path, records=HTTP) as store:
+        store.add([HttpContentRecord(1, i, 0, "response", b"\xff" * size, True, True) for i, size in enumerate(sizes)])
+        store.finish()
+    with open_store(path) as store:
+        query = "SELECT length(content) // 4, count(*) FROM http_contents GROUP BY ALL ORDER BY ALL"
+        assert store.sql(query).fetchall() == [(64 << 10, 600), (10 << 20, 1)]
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.binary(max_size=20) | st.none(), min_size=1, max_size=200))
 def test_any_bytes_from_the_wire_can_be_stored(values: list[bytes | None]) -> None:
