@@ -417,7 +417,8 @@ def told(rows: list[Any]) -> dict[Pair, list[Told]]:
             part = (name, *(values.pop(key) for key in ("side", "section") if key in values))
             exchanges[row.connection_id, row.stream_index, row.exchange_index].setdefault(" ".join(part), []).append(values)
             continue
-        place = path(row.connection_id, row.stream_index) if hasattr(row, "stream_index") else ()
+        is_placed = isinstance(row, StreamRecord) or "protocol_stream_id" not in values  # else it says itself where it is
+        place = path(row.connection_id, row.stream_index) if is_placed else ()
         group = (name, place, values.get("direction"))
         connections[row.connection_id].groups[group].append(values)
     result: dict[Pair, list[Told]] = defaultdict(list)
