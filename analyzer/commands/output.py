@@ -226,8 +226,8 @@ def write_page(store: "Store", report: "Report", path: str) -> None:
 
 
 def _slug(heading: str) -> str:
-    kept = "".join(character if character.isalnum() else " " for character in heading.partition(":")[0].lower())
-    return "-".join(kept.split())
+    """The first words of a heading, for a file name."""
+    return "-".join(re.findall(r"\w+", re.split("[:,]", heading.lower())[0]))
 
 
 def _write_sections(sections: Iterable[tuple[str, Result]], form: str, file: TextIO) -> None:

@@ -5,6 +5,7 @@ from rich.tree import Tree
 
 from analyzer.commands import output, source
 from analyzer.errors import UnmuxError
+from analyzer.reports.layout import NARROWEST
 from analyzer.reports.values import duration, shortened, size
 from analyzer.store import Store
 from analyzer.text import escape_for_terminal
@@ -111,7 +112,7 @@ def _label(leaf: tuple[object, ...], width: int) -> Text:
         after.append(f"({str(ended).replace('_', ' ')}{f' {error}' if ended == 'reset' and error else ''})")
     rest = escape_for_terminal("  ".join(after))
     if request:
-        room = max(width - label.cell_len - len(rest) - 2, 16)
+        room = max(width - label.cell_len - len(rest) - 2, NARROWEST)
         label.append(shortened("exchange", request, room) + "  ")
     label.append(rest, "red" if error is not None else "")
     return label

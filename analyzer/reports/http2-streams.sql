@@ -16,7 +16,7 @@ SELECT
     server_max_concurrent_streams AS allowed, nullif(streams_opened_by_server, 0) AS pushes, resets, stalls,
     least(smallest_window_to_server_bytes, smallest_window_to_client_bytes) AS smallest_window_bytes, fields_unknown,
     nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes,
-    concat_ws(', ', 'client ' || goaway_to_server_code, 'server ' || goaway_to_client_code) AS goaway,
+    nullif(concat_ws(', ', 'client ' || goaway_to_server_code, 'server ' || goaway_to_client_code), '') AS goaway,
     (SELECT count(*) FROM http2_connections) AS of_rows
 FROM http2_connections h JOIN connections USING (connection_id)
 LEFT JOIN streams_of USING (connection_id) LEFT JOIN stalled USING (connection_id)

@@ -4,7 +4,6 @@ Narrowing goes in steps until the table fits: columns that are optional are left
 shortened, the widest first; and where even that does not do, each row becomes a list of its values.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -101,7 +100,7 @@ def body(shown: Sequence[Column], places: Sequence[int]) -> list[Text]:
     """The rows at these places as lines."""
     lines = []
     for place in places:
-        cells = [textwrap.wrap(column.cells[place], column.width) if column.is_wrapped else [] for column in shown]
+        cells = [values.wrapped(column.cells[place], column.width) if column.is_wrapped else [] for column in shown]
         for number in range(max([1, *map(len, cells)])):
             lines.append(
                 _line(shown, [_part(column, place, wrapped, number) for column, wrapped in zip(shown, cells, strict=True)])
@@ -136,5 +135,7 @@ def listed(columns: Sequence[Column], places: Sequence[int]) -> list[Text]:
             lines.append(Text())
         for column in columns:
             line = Text().append(column.heading + " " * (names - cell_len(column.heading)) + BETWEEN, "bold")
-            lines.append(line.append(column.cells[place]))
+            line.append(column.cells[place])
+            line.rstrip()
+            lines.append(line)
     return lines

@@ -71,7 +71,10 @@ class _Block:
 
     def lines(self, width: int, rows: int) -> list[Text]:
         """Its lines with so many of its rows."""
-        title = Text().append(self.section.heading, "bold cyan")
+        *above, last = [Text().append(line, "bold cyan") for line in values.wrapped(self.section.heading, width)]
+        return [*above, *self._below(last, width, rows)]
+
+    def _below(self, title: Text, width: int, rows: int) -> list[Text]:
         if self.written:
             return [title, *self.written]
         if self.of_rows > rows:
@@ -92,21 +95,16 @@ def _block(part: Section, relation: "DuckDBPyRelation", width: int) -> _Block | 
     if not rows:
         return None if part.empty is None else _Block(part, written=[Text(part.empty, style="dim")])
     if names == [LINE]:
-        written = [line for row in rows for line in _wrapped(values.text(LINE, row[0]), width)]
+        written = [line for row in rows for line in _sentence(values.text(LINE, row[0]), width)]
         return _Block(part, written=written, rows=len(written))
     of_rows = rows[0][names.index(OF_ROWS)] if OF_ROWS in names else 0
     return _Block(part, columns_of(part, names, rows), [], len(rows), of_rows)
 
 
-def _wrapped(line: str, width: int) -> list[Text]:
-    """A sentence in lines that end between words."""
-    found = [""]
-    for word in line.split(" "):
-        if found[-1] and len(found[-1]) + 1 + len(word) > width:
-            found.append("  " + word)
-        else:
-            found[-1] += (" " if found[-1] else "") + word
-    return [Text(part) for part in found]
+def _sentence(shown: str, width: int) -> list[Text]:
+    """A sentence in lines; those after the first are indented."""
+    first, *more = values.wrapped(shown, width)
+    return [Text(first), *(Text("  " + line) for line in values.wrapped(" ".join(more), width - 2) if line)]
 
 
 def report(store: "Store", chosen: Report, console: Console, height: int | None = None) -> None:

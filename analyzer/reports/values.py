@@ -124,6 +124,25 @@ def shortened(column: str, shown: str, width: int) -> str:
     return set_cell_size(shown, head).rstrip(" ") + "…" + end
 
 
+def wrapped(shown: str, width: int) -> list[str]:
+    """A text in lines of at most ``width`` cells that end between words where they can; at least one line."""
+    lines = [""]
+    for word in shown.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        while cell_len(word) > width:
+            part = set_cell_size(word, width).rstrip(" ") or word[0]
+            lines[-1] = part
+            lines.append("")
+            word = word[len(part) :]
+        lines[-1] = word
+    return lines
+
+
 def heading(column: str) -> str:
     """A column's name as a heading: the unit is in the values."""
     for ending in ("_ns", "_bytes", "_at", "_share", "_over_time"):

@@ -1,0 +1,84 @@
+"""What the shell answers, statement by statement."""
+
+import re
+
+import pytest
+
+READY = b"\x1b[?2004h"  # bracketed paste goes on when the prompt listens
+
+
+@pytest.fixture
+def say(process, store_path):
+    def run(text):
+        child = process("shell", store_path, stdin=-1)
+        out, err = child.communicate(text)
+        return child.returncode, out, err
+
+    return run
+
+
+def test_statements_end_with_a_semicolon_and_take_several_lines(say):
+    status, out, err = say(".mode csv\nSELECT 1\n  AS a;\nSELECT 'x;\ny' AS b; SELECT 3 AS c;\nSELECT 4 AS d")
+    assert (status, err) == (0, "")
+    assert out == 'a\n1\nb\n"x;\ny"\nc\n3\nd\n4\n'
+
+
+def test_an_error_is_told_and_the_shell_goes_on(say):
+    status, out, err = say("SELECT nope;\nFROM nowhere;\n.schema nowhere\n.report nowhere\n.mode csv\nSELECT 1 AS a;\n")
+    assert status == 1
+    assert out == "a\n1\n"
+    assert len(re.findall(r"^Binder Error|^Catalog Error|^no table is called|^no report is called", err, re.M)) == 4
+    assert "Traceback" not in err
+
+
+def test_dot_commands_tell_tables_columns_and_reports(say):
+    status, out, _ = say(".tables\n.schema stalls\n.reports\n.report websocket\n.help\n.quit\nSELECT 1;")
+    assert status == 0
+    assert re.search(r"^http_exchanges +request/response of any HTTP version$", out, re.M)
+    assert re.search(r"^waiting_bytes +BIGINT +bytes that waited behind the hole$", out, re.M)
+    assert re.search(r"^multiplexing +streams open", out, re.M)
+    assert "Conversations" in out
+    assert out.endswith("Ctrl-C stops a query or drops a line\n")
+
+
+def test_on_a_terminal_it_has_history_and_shows_a_thousand_rows(process, store_path, tmp_path):
+    pty = pytest.importorskip("pty")
+    import os
+
+    ours, theirs = pty.openpty()
+    child = process(
+        "shell",
+        store_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        text=False,
+        env={"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm"},
+    )
+    os.close(theirs)
+    said = b""
+
+    def until(*words):
+        nonlocal said
+        for word in words:
+            while word not in said:
+                said += os.read(ours, 65536)
+            said = said.partition(word)[2]
+
+    until(READY)
+    os.write(ours, b"FROM range(1001);\r")
+    until(b"the first 1,000 rows", READY)
+    os.write(ours, b"SELECT nope;\r")
+    until(b"Binder Error", READY)
+    os.write(ours, b"\x04")
+    while True:
+        try:
+            if not os.read(ours, 65536):
+                break
+        except OSError:  # the terminal is closed
+            break
+    assert child.wait() == 0
+    os.close(ours)
+    history = tmp_path / "unmux" / "history"
+    assert "+FROM range(1001);" in history.read_text()
+    assert history.parent.stat().st_mode & 0o077 == 0
