@@ -91,8 +91,8 @@ class HttpContentRecord(Record):
     stream_index: "Annotated[int, capture('the stream')]"
     exchange_index: "Annotated[int, capture('the exchange')]"
     side: "Annotated[str, conversation('request or response')]"
-    content: "Annotated[bytes, conversation('the content, its content codings undone where they could be', is_content=True)]"
-    is_decoded: "Annotated[bool, conversation('all its content codings were undone')]"
+    content: "Annotated[bytes, capture('the content, as far as it was captured without a hole; its content codings undone where they are known and could be', is_content=True)]"
+    is_decoded: "Annotated[bool, capture('all its content codings are known and were undone')]"
     is_complete: "Annotated[bool, capture('all of it is there')]"
 
 

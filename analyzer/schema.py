@@ -61,9 +61,9 @@ def time(doc: str) -> Meaning:
     return Meaning(doc, Stability.TIME)
 
 
-def capture(doc: str) -> Meaning:
+def capture(doc: str, *, is_content: bool = False) -> Meaning:
     """A column that depends on how the capture was made."""
-    return Meaning(doc, Stability.CAPTURE)
+    return Meaning(doc, Stability.CAPTURE, is_content=is_content)
 
 
 @dataclass(frozen=True, slots=True)
