@@ -1,8 +1,8 @@
 -- title: Anomalies
--- about: everything that was lost, broken or not understood, and where
+-- about: what the capture lacks, what was broken or not understood, and what TCP had to repair
 
 -- section: By kind
--- empty: Nothing was lost, broken or misunderstood.
+-- empty: The capture lacks nothing; nothing in it was broken or not understood.
 -- untitled: kind, such_as
 -- wrapped: such_as
 SELECT
@@ -28,3 +28,14 @@ FROM faults ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, kind, fault 
 -- section: Packets of other protocols
 -- untitled: found
 SELECT found, sum(occurrences)::BIGINT AS packets FROM anomalies WHERE kind = 'not_decoded' GROUP BY ALL ORDER BY packets DESC, found;
+
+-- section: What TCP had to repair
+-- untitled: server
+-- flexible: server
+-- optional: zero_window, duplicates
+SELECT
+    server_address || ':' || server_port AS server, count(*) AS connections,
+    sum(retransmitted_packets)::BIGINT AS retransmitted, sum(retransmitted_bytes)::BIGINT AS retransmitted_bytes,
+    sum(out_of_order_packets)::BIGINT AS out_of_order, sum(zero_window_packets)::BIGINT AS zero_window, sum(duplicate_packets)::BIGINT AS duplicates
+FROM connections WHERE retransmitted_packets + out_of_order_packets + zero_window_packets + duplicate_packets > 0
+GROUP BY ALL ORDER BY retransmitted DESC, out_of_order DESC, server LIMIT 15;

@@ -4,17 +4,15 @@
 -- section: By server
 -- empty: No TCP connection and no UDP flow.
 -- untitled: server, protocol
--- optional: refused, idle_share, handshake_ns, missing_bytes, per_connection
+-- optional: refused, handshake_ns, missing_bytes, per_connection
 -- flexible: server
-WITH used AS (SELECT connection_id, count(*) AS exchanges, sum(duration_ns) AS busy_ns FROM exchanges GROUP BY ALL),
+WITH used AS (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL),
 servers AS (
     SELECT
         server_address || ':' || server_port AS server,
         coalesce(protocol, transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')) AS protocol,
         count(*) AS connections, sum(exchanges)::BIGINT AS exchanges, avg(exchanges) AS per_connection,
         median(handshake_rtt_ns)::BIGINT AS handshake_ns,
-        -- connections kept open for the next exchange; what is not understood is not called idle
-        CASE WHEN sum(exchanges) > 0 THEN 1 - least(sum(busy_ns) / nullif(sum(duration_ns) FILTER (exchanges > 0), 0), 1) END AS idle_share,
         nullif(count(*) FILTER (transport = 'tcp' AND state IN ('S0', 'REJ')), 0) AS refused,
         nullif(sum(missing_bytes_to_server + missing_bytes_to_client), 0)::BIGINT AS missing_bytes
     FROM connections LEFT JOIN used USING (connection_id) GROUP BY ALL

@@ -44,7 +44,7 @@ SELECT
 FROM chosen JOIN drawn USING (connection_id) JOIN connections USING (connection_id)
 ORDER BY at_most DESC, average DESC, connection_id;
 
--- section: What reuse saved, by server
+-- section: What reuse saved, by server; idle: the share of their time in which nothing was open
 -- untitled: server
 -- optional: idle_share, handshake_ns
 -- flexible: server

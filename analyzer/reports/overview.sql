@@ -87,14 +87,19 @@ WITH totals AS (
 )
 SELECT unnest([
     format('{:,} exchange{} over {:,} connection{}', exchanges, if(exchanges = 1, '', 's'), connections, if(connections = 1, '', 's'))
-    || CASE WHEN connections > 1 THEN format(': {:,.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
+    || CASE WHEN most = 1 THEN if(connections > 1, ', one on each', '')
+        WHEN connections > 1 THEN format(': {:,.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
     CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time' END
     || CASE WHEN exchanges > connections AND handshakes > 0 THEN
         format('; reuse saved {:,} TCP handshake{} of {}', exchanges - connections, if(exchanges - connections = 1, '', 's'),
             CASE WHEN handshake_ns < 1e6 THEN format('{:.3g} µs', handshake_ns / 1e3) ELSE format('{:.4g} ms', handshake_ns / 1e6) END)
     ELSE '' END
 ]) AS line
-FROM totals WHERE connections > 0;
+FROM totals WHERE connections > 0
+UNION ALL
+SELECT format('{:,} message{} over {:,} connection{}', messages, if(messages = 1, '', 's'), connections, if(connections = 1, '', 's'))
+    || if(connections > 1, format(', {:,} on the busiest', most), '')
+FROM (SELECT sum(messages)::BIGINT AS messages, count(messages) AS connections, max(messages) AS most FROM per_connection) WHERE messages > 0;
 
 -- section: Connections that carried most
 -- untitled: connection, ends, protocol
@@ -130,32 +135,38 @@ FROM exchanges WHERE duration_ns IS NOT NULL
 ORDER BY duration_ns DESC, connection_id, stream_index LIMIT 8;
 
 -- section: Errors and exchanges without an end
--- untitled: problem, example
--- flexible: example
+-- untitled: problem
+-- flexible: such_as
 WITH faults AS (
     SELECT
         CASE WHEN end_reason = 'reset' THEN concat_ws(', ', 'reset', error_type)
             ELSE coalesce(error_type, CASE end_reason WHEN 'cut' THEN 'cut short' ELSE end_reason END) END AS problem,
-        connection_id || ':' || stream_index AS stream, nullif(concat_ws(' ', operation, target), '') AS exchange,
+        concat_ws(' ', connection_id || ':' || stream_index, operation, target) AS exchange, target,
         coalesce(started_at, 'epoch'::TIMESTAMP_NS) AS started_at
     FROM exchanges WHERE error_type IS NOT NULL OR end_reason <> 'complete'
 )
 SELECT
-    problem, first(exchange ORDER BY exchange IS NULL, started_at, stream) AS example, count(*) AS exchanges,
-    first(stream ORDER BY exchange IS NULL, started_at, stream) AS such_as,
+    problem, count(*) AS exchanges, nullif(count(DISTINCT target), 0) AS targets,
+    first(exchange ORDER BY target IS NULL, started_at, exchange) AS such_as,
     (SELECT count(DISTINCT problem) FROM faults) AS of_rows
 FROM faults GROUP BY ALL ORDER BY exchanges DESC, problem LIMIT 8;
 
 -- section: Stalls: bytes that were there and had to wait
 -- untitled: reason
 -- optional: longest_ns, waiting_bytes
-WITH waited AS (SELECT connection_id, stall_index, count(*) AS streams FROM stalled_streams GROUP BY ALL)
+WITH multiplexed AS (SELECT DISTINCT connection_id FROM streams WHERE stream_index > 0),
+waited AS (
+    -- where streams were multiplexed the connection's own bytes are no stream beside them
+    SELECT kind, count(DISTINCT (w.connection_id, w.stream_index)) AS streams
+    FROM stalled_streams w JOIN stalls USING (connection_id, stall_index)
+    WHERE w.stream_index > 0 OR w.connection_id NOT IN (FROM multiplexed) GROUP BY ALL
+)
 SELECT
     CASE kind WHEN 'tcp_hole' THEN 'for a lost or late packet' WHEN 'connection_window' THEN 'for the window of the connection'
         WHEN 'stream_window' THEN 'for the window of the stream' ELSE kind END AS reason,
-    count(*) AS stalls, count(DISTINCT connection_id) AS connections, sum(streams)::BIGINT AS streams_delayed,
+    count(*) AS stalls, count(DISTINCT connection_id) AS connections, any_value(streams) AS streams_delayed,
     sum(duration_ns)::BIGINT AS total_ns, max(duration_ns) AS longest_ns, sum(waiting_bytes)::BIGINT AS waiting_bytes
-FROM stalls LEFT JOIN waited USING (connection_id, stall_index)
+FROM stalls LEFT JOIN waited USING (kind)
 GROUP BY ALL ORDER BY total_ns DESC;
 
 -- section: Not understood, missing or broken
