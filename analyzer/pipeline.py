@@ -9,9 +9,9 @@ from mypy_extensions import i64
 from analyzer import protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.connections.table import ConnectionTable
+from analyzer.dissector import Context
 from analyzer.packets.decoder import NOTHING, Decoder
 from analyzer.records import AnomalyRecord, Rows
-from analyzer.stream import Context
 
 if TYPE_CHECKING:
     from analyzer.store import Store

@@ -5,207 +5,26 @@ WebSocket: all are children, opened with :meth:`Stream.child`. A stream holds it
 then replays them. It alone catches what a dissector raises.
 """
 
-from collections.abc import Sequence
-from enum import Enum
-from typing import ClassVar, Final, Protocol, TypeAlias
+from typing import Final
 
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.dissector import (
+    DIRECTION_NAMES,
+    TO_CLIENT,
+    TO_SERVER,
+    CloseReason,
+    Dissector,
+    Facts,
+    Match,
+)
 from analyzer.errors import ProtocolError
-from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord
+from analyzer.records import AnomalyRecord, Rows, StreamRecord
+from analyzer.scope import Scope
 
-TO_SERVER: Final = 0
-TO_CLIENT: Final = 1
-DIRECTION_NAMES: Final = ("to_server", "to_client")
 BEGINNING: Final = 4  # bytes shown of each side of a stream that is not understood: more could be a password
 EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
-
-Facts: TypeAlias = dict[str, str]
-"""What a parent negotiated, by the standard's word: ``alpn``, ``sec-websocket-extensions``, ``content-type`` …"""
-
-
-class Match(Enum):
-    """A probe's verdict on the first bytes of both sides."""
-
-    NO = 0
-    MAYBE = 1  # more bytes may tell
-    YES = 2
-
-
-class CloseReason(Enum):
-    """Why a direction carries nothing more."""
-
-    FIN = "fin"
-    RESET = "reset"
-    TIMEOUT = "timeout"
-    CAPTURE_END = "capture_end"
-    LIMIT = "limit"
-
-
-class Dissector(Protocol):
-    """What understands the bytes of a stream. Nothing has to be inherited; the names and signatures are the contract.
-
-    Every method that returns rows returns instances of the classes in ``records``. Methods raise ``ProtocolError`` or
-    nothing. Directions are ``TO_SERVER`` and ``TO_CLIENT``; times are nanoseconds since the epoch.
-    """
-
-    name: ClassVar[str]
-    ports: ClassVar[tuple[int, ...]]  # they order probing, they prove nothing
-    transports: ClassVar[tuple[str, ...]]  # "tcp", "udp"
-    records: ClassVar[tuple[type, ...]]
-
-    def __init__(self, stream: "Stream", facts: Facts) -> None: ...
-
-    @staticmethod
-    def probe(first: bytes, second: bytes) -> Match:
-        """Judge the first bytes towards the server and towards the client; either may be empty. Never raises."""
-
-    def feed(self, direction: int, data: bytes, timestamp: int, released: int, packet: int) -> Rows:
-        """Take bytes in order (UDP: one datagram).
-
-        ``timestamp`` and ``packet`` are of the packet that carried them; ``released`` is later than ``timestamp`` for
-        bytes that waited behind a hole until it was filled.
-        """
-
-    def skipped(self, direction: int, length: int, timestamp: int, released: int, packet: int) -> Rows:
-        """Learn that ``length`` bytes that were declined (``Stream.decline``) went by, the last of them in ``packet``.
-
-        Called when the declined bytes are complete, before a gap or close, and for bytes that waited. Dissectors that
-        decline nothing need not have it.
-        """
-
-    def gap(self, direction: int, length: int | None, at_most: int | None, timestamp: int, packet: int) -> Rows:
-        """Learn that bytes are missing: ``length`` of them, or (None) an unknown number, ``at_most`` so many.
-
-        A stream whose beginning was not captured starts with a gap of unknown length.
-        """
-
-    def close(self, direction: int, reason: CloseReason, timestamp: int, packet: int) -> Rows:
-        """Learn that a direction has ended; called once for each."""
-
-    def tick(self, now: int) -> Rows:
-        """Hand out rows of what is still open; must not change what rows will finally say."""
-
-
-class Tap(Protocol):
-    """Receives the decoded content of streams, for ``unmux follow``."""
-
-    def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
-        """Take a piece: ``kind`` is ``bytes``, ``fields``, ``content`` or ``message``."""
-
-
-class Context:
-    """The options that dissectors see."""
-
-    def __init__(
-        self,
-        dissectors: Sequence[type[Dissector]],
-        content: str = "preview",
-        frames: bool = False,
-        decode_as: dict[tuple[str, int], str] | None = None,
-    ) -> None:
-        """``content`` is none, preview, hash or store; ``decode_as`` maps (transport, port) to a dissector's name."""
-        self.dissectors = list(dissectors)
-        self.content = content
-        self.frames = frames
-        self.decode_as = decode_as or {}
-        self.tap: Tap | None = None
-        self.tapped_connection: i64 = -1
-        self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections
-        self.server_ports: set[tuple[str, int]] = set()
-        for dissector in self.dissectors:
-            for transport in dissector.transports:
-                for port in dissector.ports:
-                    self.server_ports.add((transport, port))
-
-    def named(self, name: str) -> type[Dissector] | None:
-        """The dissector called ``name``, None when there is none."""
-        for dissector in self.dissectors:
-            if dissector.name == name:
-                return dissector
-        return None
-
-
-class Scope:
-    """What all streams of one connection share."""
-
-    def __init__(self, context: Context, connection_id: i64, transport: str, server_port: i64, roles_proven: bool) -> None:
-        """``roles_proven`` says that the client is known by the handshake, so no probe may turn the sides around."""
-        self.context = context
-        self.connection_id = connection_id
-        self.transport = transport
-        self.server_port = server_port
-        self.roles_proven = roles_proven
-        self.tap: Tap | None = context.tap if context.tapped_connection == connection_id else None
-        self.streams: i64 = 0  # opened so far, stream 0 not counted
-        self.stalls: i64 = 0  # stall_index of the next stall
-        self.stall_index: i64 = -1  # the stall whose bytes are being released
-        self._waits: dict[int, int] = {}  # stream_index -> ns waited in this stall
-        self._anomalies: dict[str, AnomalyRecord] = {}  # the latest of each kind
-        self._anomaly_counts: dict[str, int] = {}
-
-    def new_stream_index(self) -> i64:
-        """Number the stream that has just opened."""
-        self.streams += 1
-        return self.streams
-
-    def new_stall_index(self) -> i64:
-        """Number a stall."""
-        index = self.stalls
-        self.stalls += 1
-        return index
-
-    def begin_stall(self) -> i64:
-        """Say that the bytes delivered next waited for one hole; returns its number."""
-        self.stall_index = self.new_stall_index()
-        return self.stall_index
-
-    def waited(self, stream_index: i64, timestamp: i64, released: i64) -> i64:
-        """Note that bytes of a stream waited; returns by how many ns that lengthens the stream's wait in this stall."""
-        wait = released - timestamp
-        if wait <= 0:
-            return 0
-        known: i64 = self._waits.get(stream_index, 0)
-        if wait <= known:
-            return 0
-        self._waits[stream_index] = wait
-        return wait - known
-
-    def end_stall(self) -> Rows:
-        """Say that the waiting bytes are delivered; returns the streams that waited."""
-        rows: Rows = []
-        for stream_index, wait in self._waits.items():
-            rows.append(
-                StalledStreamRecord(
-                    connection_id=self.connection_id, stall_index=self.stall_index, stream_index=stream_index, stalled_ns=wait
-                )
-            )
-        self._waits = {}
-        self.stall_index = -1
-        return rows
-
-    def anomaly(self, found: AnomalyRecord) -> Rows:
-        """Return the row of a fault, or nothing when its kind has had its share: then the last row counts it."""
-        found.connection_id = self.connection_id
-        count = self._anomaly_counts.get(found.kind, 0) + 1
-        self._anomaly_counts[found.kind] = count
-        if count < limits.ANOMALIES_PER_KIND:
-            return [found]
-        if count == limits.ANOMALIES_PER_KIND:
-            self._anomalies[found.kind] = found
-        else:
-            last = self._anomalies[found.kind]
-            last.occurrences += 1
-            if found.missing_bytes is not None:
-                last.missing_bytes = (last.missing_bytes or 0) + found.missing_bytes
-        return []
-
-    def finish(self) -> Rows:
-        """Return the rows that counted further faults. Called once, when the connection has ended."""
-        rows: Rows = list(self._anomalies.values())
-        self._anomalies = {}
-        return rows
 
 
 class _Held:

@@ -16,9 +16,9 @@ import pytest
 
 from analyzer import pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
+from analyzer.dissector import Context
 from analyzer.records import CaptureRecord, FieldLine, Rows
 from analyzer.schema import Stability, table_of
-from analyzer.stream import Context
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
 from analyzer.protocols import dissectors
 from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord
 from analyzer.schema import Stability, table_of
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 Piece = tuple[int, bytes]
 Delivery = tuple[int, bytes | int | None, int]  # direction, bytes or the length of a gap (None: unknown), packet number

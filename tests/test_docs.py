@@ -12,8 +12,8 @@ import pytest
 import analyzer
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.commands import reference
+from analyzer.dissector import Context
 from analyzer.pipeline import run
-from analyzer.stream import Context
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "sample_pcaps" / "demo.pcapng"

@@ -10,10 +10,10 @@ import pytest
 
 from analyzer import analyze, pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord
+from analyzer.dissector import Context
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, Rows, StreamRecord, by_class
 from analyzer.schema import table_of
-from analyzer.stream import Context
 
 CAPTURES = 381
 INDEX = Path(__file__).resolve().parent.parent.parent / "shared" / "captures" / "INDEX.tsv"

@@ -17,11 +17,11 @@ from typing import Any
 
 from analyzer import pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.dissector import Context
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http2 import Http2ConnectionRecord, Http2FrameRecord
 from analyzer.protocols.websocket import WebSocketMessageRecord
 from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StreamRecord
-from analyzer.stream import Context
 
 Difference = tuple[str, str, str, str, str, str]  # oracle, capture, packet, what, theirs, ours
 

@@ -19,10 +19,10 @@ import analyzer
 from analyzer import pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.commands import main
+from analyzer.dissector import Context
 from analyzer.errors import CaptureError
 from analyzer.records import AnomalyRecord, Rows
 from analyzer.reports import names
-from analyzer.stream import Context
 from analyzer.text import text_to_bytes
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -3,12 +3,13 @@ from typing import Annotated
 
 import pytest
 
-from analyzer import http_semantics, records
+from analyzer import records
+from analyzer.http import semantics
 from analyzer.records import FieldLine
 from analyzer.schema import Masking, Record, Stability, Table, capture, conversation, record, table_of, time
 from analyzer.store.definitions import declared_tables, views
 
-HTTP = [http_semantics.HttpExchangeRecord, http_semantics.HttpFieldSectionRecord, http_semantics.HttpContentRecord]
+HTTP = [semantics.HttpExchangeRecord, semantics.HttpFieldSectionRecord, semantics.HttpContentRecord]
 TABLES = list(declared_tables(HTTP).values())
 
 

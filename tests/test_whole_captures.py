@@ -17,10 +17,10 @@ import pytest
 
 from analyzer import limits, pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
+from analyzer.dissector import Context
 from analyzer.packets.decoder import TCP, Decoder
 from analyzer.records import AnomalyRecord, ConnectionRecord, FieldLine, Rows, StreamRecord
 from analyzer.schema import Stability, table_of
-from analyzer.stream import Context
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_pcaps"
 CAPTURES = sorted(SAMPLES.rglob("*.pcap*"))

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from analyzer.commands import source
+from analyzer.dissector import TO_SERVER
 from analyzer.errors import UnmuxError, UsageError
 from analyzer.records import ConnectionRecord, StreamRecord
 from analyzer.reports.values import duration
-from analyzer.stream import TO_SERVER
 from analyzer.text import escape_for_terminal
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def run(paths: list[str], wanted: str, decode_as: list[str] | None) -> None:
     """Read the captures again and print one stream. Raises UsageError or UnmuxError."""
     from analyzer import pipeline, protocols
     from analyzer.capture.capture_set import CaptureSet
-    from analyzer.stream import Context
+    from analyzer.dissector import Context
 
     match = _STREAM.fullmatch(wanted)
     if match is None:

@@ -13,9 +13,9 @@ from analyzer.connections.connection import HANDSHAKE
 from analyzer.connections.delivery import Delivery
 from analyzer.connections.half import LARGEST_SCALE, Half
 from analyzer.connections.reassembly import FARTHEST_BEHIND, SEQUENCE_MASK, SEQUENCE_NUMBERS, extended
+from analyzer.dissector import DIRECTION_NAMES, Context
 from analyzer.packets.segment import Segment
 from analyzer.records import Rows, StallRecord
-from analyzer.stream import DIRECTION_NAMES, Context
 
 FIN: Final = 1
 SYN: Final = 2

@@ -7,10 +7,12 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.connections.community_id import TCP_PROTOCOL_NUMBER, UDP_PROTOCOL_NUMBER, community_id
 from analyzer.connections.history import History
+from analyzer.dissector import DIRECTION_NAMES, Context
 from analyzer.packets.addresses import address_text
 from analyzer.packets.segment import Segment
 from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StallRecord
-from analyzer.stream import DIRECTION_NAMES, Context, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 CAPTURE_SHIFT: Final = 40  # connection_id = capture_index * 2^40 + frame number
 HANDSHAKE: Final = "handshake"

@@ -13,9 +13,9 @@ from analyzer import limits
 from analyzer.connections.connection import Connection
 from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK, Piece
+from analyzer.dissector import DIRECTION_NAMES, CloseReason, Context
 from analyzer.packets.segment import Segment
 from analyzer.records import Rows, StallRecord
-from analyzer.stream import DIRECTION_NAMES, CloseReason, Context
 
 SECTION: Final = "RFC 9293 section 3.4"
 ACKNOWLEDGED: Final = "an acknowledgment that covers them, but no packet"

@@ -7,8 +7,8 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.connections import history
 from analyzer.connections.reassembly import SEQUENCE_MASK, SEQUENCE_NUMBERS, Backlog, extended
+from analyzer.dissector import CloseReason
 from analyzer.packets.segment import Segment
-from analyzer.stream import CloseReason
 
 if TYPE_CHECKING:
     from analyzer.connections.tcp import TcpConnection

@@ -19,10 +19,10 @@ from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK
 from analyzer.connections.tcp import TcpConnection
 from analyzer.connections.udp import UdpFlow
+from analyzer.dissector import CloseReason, Context
 from analyzer.packets.decoder import TCP
 from analyzer.packets.segment import Segment
 from analyzer.records import Rows
-from analyzer.stream import CloseReason, Context
 
 NEVER: Final = 1 << 62
 URGENT: Final = 32

@@ -13,9 +13,9 @@ from analyzer.connections.connection import HANDSHAKE
 from analyzer.connections.delivery import ACKNOWLEDGED, ONE_SIDED, OVER_LIMIT
 from analyzer.connections.half import Half
 from analyzer.connections.reassembly import SEQUENCE_MASK, Piece, extended
+from analyzer.dissector import CloseReason, Context
 from analyzer.packets.segment import Segment
 from analyzer.records import ConnectionRecord, Rows
-from analyzer.stream import CloseReason, Context
 
 
 class TcpConnection(Acknowledgments):

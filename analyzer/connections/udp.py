@@ -4,9 +4,9 @@ from mypy_extensions import i64
 
 from analyzer.connections import history
 from analyzer.connections.connection import Connection
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context
 from analyzer.packets.segment import Segment
 from analyzer.records import Rows
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context
 
 
 class UdpFlow(Connection):

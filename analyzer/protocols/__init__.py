@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from importlib.metadata import entry_points
 
-from analyzer.stream import Dissector
+from analyzer.dissector import Dissector
 
 ENTRY_POINTS = "unmux.dissectors"  # third parties add dissectors under this group
 

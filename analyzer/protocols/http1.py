@@ -50,11 +50,12 @@ from analyzer.codecs.http1_messages import (
 )
 from analyzer.codecs.http1_recognition import is_client, is_server
 from analyzer.codecs.http1_side import UNPROVED, UNSEEN, WITNESSED, Held, Side
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Dissector, Facts, Match
 from analyzer.errors import ProtocolError
-from analyzer.http1_conversation import UNDER_WAY, Http1Conversation
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.http.http1_conversation import UNDER_WAY, Http1Conversation
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import Rows
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
+from analyzer.stream import Stream
 
 
 class Http1Dissector:

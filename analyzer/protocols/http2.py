@@ -26,12 +26,13 @@ from analyzer.codecs.http2_frames import (
     parse_settings,
 )
 from analyzer.codecs.http2_search import BROKEN, CONVINCING, CONVINCING_ALONE, judge
+from analyzer.dissector import DIRECTION_NAMES, TO_SERVER, CloseReason, Facts, Match
 from analyzer.errors import ProtocolError
-from analyzer.http2_conversation import Http2Conversation
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.http.http2_conversation import Http2Conversation
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import Rows
 from analyzer.schema import Record, capture, conversation, record, time
-from analyzer.stream import DIRECTION_NAMES, TO_SERVER, CloseReason, Facts, Match, Stream
+from analyzer.stream import Stream
 
 
 @mypyc_attr(native_class=False)

@@ -43,9 +43,10 @@ from analyzer.codecs.websocket_messages import (
     OpenMessage,
     Side,
 )
+from analyzer.dissector import DIRECTION_NAMES, TO_SERVER, CloseReason, Dissector, Facts, Match
 from analyzer.records import Rows
 from analyzer.schema import Record, capture, conversation, record, time
-from analyzer.stream import DIRECTION_NAMES, EVERYTHING, TO_SERVER, CloseReason, Dissector, Facts, Match, Stream
+from analyzer.stream import EVERYTHING, Stream
 
 
 @mypyc_attr(native_class=False)

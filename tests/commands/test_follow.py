@@ -7,7 +7,7 @@ import pytest
 import analyzer
 from analyzer.commands import source
 from analyzer.commands.follow import Printer
-from analyzer.stream import TO_CLIENT, TO_SERVER
+from analyzer.dissector import TO_CLIENT, TO_SERVER
 
 
 @pytest.fixture

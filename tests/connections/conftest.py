@@ -8,9 +8,10 @@ from typing import ClassVar
 import pytest
 
 from analyzer.connections.table import ConnectionTable
+from analyzer.dissector import CloseReason, Context, Facts, Match
 from analyzer.packets.decoder import NOTHING, Decoder
 from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StalledStreamRecord, StallRecord, StreamRecord
-from analyzer.stream import CloseReason, Context, Facts, Match, Stream
+from analyzer.stream import Stream
 
 RAW_IP = 101  # LINKTYPE_RAW
 MILLISECOND = 1_000_000

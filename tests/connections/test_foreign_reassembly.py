@@ -15,9 +15,9 @@ import pytest
 
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.connections.table import ConnectionTable
+from analyzer.dissector import Context, Match
 from analyzer.packets.decoder import NOTHING, Decoder
 from analyzer.records import ConnectionRecord
-from analyzer.stream import Context, Match
 
 EMPTY = hashlib.sha1(b"").hexdigest()
 Direction = tuple[str, str, int, str]  # sender, receiver, bytes, SHA-1

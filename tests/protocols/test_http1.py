@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from analyzer import limits
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Match
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http1 import Http1Dissector
 from analyzer.records import AnomalyRecord, StalledStreamRecord, StreamRecord
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Match, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 FIN, RESET, CAPTURE_END = CloseReason.FIN, CloseReason.RESET, CloseReason.CAPTURE_END
 BOTH = (TO_SERVER, TO_CLIENT)

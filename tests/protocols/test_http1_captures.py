@@ -7,9 +7,9 @@ import pytest
 
 from analyzer import pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.http_semantics import HttpExchangeRecord
+from analyzer.dissector import Context
+from analyzer.http.semantics import HttpExchangeRecord
 from analyzer.records import ConnectionRecord, Rows
-from analyzer.stream import Context
 
 TRACES = "zeek+zeek/testing/btest/Traces/http"
 BASELINES = "_oracle/zeek+zeek/testing/btest/Baseline"

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http1 import Http1Dissector
 from analyzer.records import AnomalyRecord
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 Fields = list[tuple[bytes, bytes]]
 

@@ -11,11 +11,13 @@ import pytest
 
 import analyzer
 from analyzer import limits
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http2 import Http2ConnectionRecord, Http2Dissector, Http2FrameRecord
 from analyzer.protocols.websocket import WebSocketDissector, WebSocketMessageRecord
 from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord, StallRecord, StreamRecord
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

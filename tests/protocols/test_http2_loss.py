@@ -10,11 +10,13 @@ import h2.exceptions
 import h2.settings
 import pytest
 
-from analyzer.http_semantics import HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context
+from analyzer.http.semantics import HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http2 import Http2Dissector
 from analyzer.records import AnomalyRecord, FieldLine, Rows, StreamRecord
 from analyzer.schema import Stability, table_of
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 Packet = tuple[int, bytes | int | None]  # direction, and its bytes or the length of a gap
 Given = list[tuple[int, bytes, int]]  # direction, bytes, packet number

@@ -19,9 +19,11 @@ from websockets.uri import parse_uri
 from wsproto.connection import Connection, ConnectionType
 
 from analyzer import limits
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Match
 from analyzer.protocols.websocket import WebSocketDissector, WebSocketMessageRecord
 from analyzer.records import AnomalyRecord, Rows, StreamRecord
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Context, Match, Scope, Stream
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 DEFLATE = {"sec-websocket-extensions": "permessage-deflate"}
 NO_TAKEOVER = {

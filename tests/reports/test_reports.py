@@ -223,7 +223,7 @@ def test_what_was_not_understood_is_told_with_the_reason_and_other_packets_calml
 
 def test_hostile_text_is_escaped_in_every_report():
     hostile = b"GET\x1b[2J"
-    from analyzer.http_semantics import HttpExchangeRecord
+    from analyzer.http.semantics import HttpExchangeRecord
 
     rows = [
         ConnectionRecord(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analyzer import limits
 from analyzer.errors import UnmuxError
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, FieldLine, StreamRecord
 from analyzer.schema import Masking, Record, capture, conversation, record, time
 from analyzer.store import Store, is_store, open_store

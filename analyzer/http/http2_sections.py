@@ -18,8 +18,8 @@ from analyzer.codecs.http2_exchange import (
 )
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
-from analyzer.http2_rows import Http2Rows
-from analyzer.http2_tunnels import Tunnels
+from analyzer.http.http2_rows import Http2Rows
+from analyzer.http.http2_tunnels import Tunnels
 from analyzer.records import FieldLine
 
 

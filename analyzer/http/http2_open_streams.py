@@ -11,9 +11,10 @@ from analyzer.codecs.http2_frames import LARGEST_WINDOW
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
 from analyzer.codecs.http2_streams import StreamNumbers
-from analyzer.http2_rows import Http2Rows
-from analyzer.http2_tunnels import Tunnels
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Scope
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
+from analyzer.http.http2_rows import Http2Rows
+from analyzer.http.http2_tunnels import Tunnels
+from analyzer.scope import Scope
 
 
 class OpenStreams:

@@ -8,9 +8,10 @@ from analyzer.codecs.http2_exchange import Exchange, Half
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
 from analyzer.codecs.http2_streams import Window
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
+from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
 from analyzer.records import FieldLine, Rows, StalledStreamRecord, StallRecord, StreamRecord
-from analyzer.stream import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Stream
+from analyzer.stream import Stream
 
 _SIDES: Final = ("request", "response")  # by direction
 

@@ -7,7 +7,7 @@ from mypy_extensions import i64
 from analyzer.codecs.content import Content
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
-from analyzer.http_semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
+from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
 from analyzer.records import FieldLine, Rows
 from analyzer.stream import Stream
 

@@ -5,9 +5,10 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.codecs.http2_exchange import Exchange, HeldPiece, joined_values
 from analyzer.codecs.http2_side import Side
-from analyzer.http2_rows import Http2Rows
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Facts
+from analyzer.http.http2_rows import Http2Rows
 from analyzer.records import FieldLine
-from analyzer.stream import TO_CLIENT, TO_SERVER, CloseReason, Facts, Stream
+from analyzer.stream import Stream
 
 
 class Tunnels:

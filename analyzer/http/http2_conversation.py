@@ -25,14 +25,15 @@ from analyzer.codecs.http2_frames import (
 from analyzer.codecs.http2_receiver import FrameReceiver
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
+from analyzer.dissector import TO_CLIENT, TO_SERVER
 from analyzer.errors import ProtocolError
-from analyzer.http2_flow_control import FlowControl
-from analyzer.http2_open_streams import OpenStreams
-from analyzer.http2_rows import Http2Rows
-from analyzer.http2_sections import Sections
-from analyzer.http2_tunnels import Tunnels
+from analyzer.http.http2_flow_control import FlowControl
+from analyzer.http.http2_open_streams import OpenStreams
+from analyzer.http.http2_rows import Http2Rows
+from analyzer.http.http2_sections import Sections
+from analyzer.http.http2_tunnels import Tunnels
 from analyzer.records import FieldLine
-from analyzer.stream import TO_CLIENT, TO_SERVER, Stream
+from analyzer.stream import Stream
 
 
 class Http2Conversation(FrameReceiver):

@@ -5,8 +5,8 @@ from mypy_extensions import i64
 from analyzer.codecs.http2_exchange import Exchange, Half
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
-from analyzer.http2_rows import Http2Rows
-from analyzer.stream import TO_SERVER
+from analyzer.dissector import TO_SERVER
+from analyzer.http.http2_rows import Http2Rows
 
 
 class FlowControl:

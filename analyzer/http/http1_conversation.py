@@ -15,9 +15,10 @@ from analyzer.codecs.http1_matching import Matching
 from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
 from analyzer.codecs.http1_side import UNPROVED, UNSEEN, WITNESSED, Side
 from analyzer.codecs.http1_upgrade import next_protocol
+from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.errors import ProtocolError
-from analyzer.http1_rows import Http1Rows
-from analyzer.stream import EVERYTHING, TO_CLIENT, TO_SERVER, CloseReason, Stream
+from analyzer.http.http1_rows import Http1Rows
+from analyzer.stream import EVERYTHING, Stream
 
 UNDER_WAY: Final = "a message already under way"  # where a direction begins
 
