@@ -1,6 +1,7 @@
 """The whole program on one screen: capture -> packets -> connections -> streams -> records -> store."""
 
 import gc
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -105,7 +106,7 @@ def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[in
 
 
 def analyze(
-    paths: Sequence[str],
+    paths: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     *,
     output: str | None = None,
     append: bool = False,
@@ -120,7 +121,7 @@ def analyze(
 ) -> "Store":
     """Take captures apart and return the store with their tables.
 
-    ``paths`` are files, folders, globs or ``-``; ``output`` is a .duckdb file or a folder/ for Parquet, None for a
+    ``paths`` is a file, folder, glob or ``-``, or several; ``output`` is a .duckdb file or a folder/ for Parquet, None for a
     temporary store; an existing one needs ``append`` or ``force``. ``content`` is none, preview, hash or store.
     ``opened`` is called with the capture set before the first packet is read.
 
@@ -130,7 +131,9 @@ def analyze(
 
     found = protocols.dissectors()
     context = Context(found, content, frames, decode_as)
-    options = {"content": content, "frames": str(frames).lower(), "show_secrets": str(show_secrets).lower()}
+    rules = ", ".join(f"{transport}.port=={port},{name}" for (transport, port), name in sorted((decode_as or {}).items()))
+    options = {"content": content, "frames": str(frames).lower(), "show_secrets": str(show_secrets).lower(), "decode_as": rules}
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     records = [record for dissector in found for record in dissector.records]
     store = Store(
         output, append=append, force=force, show_secrets=show_secrets, mask_key=mask_key, options=options, records=records
@@ -138,7 +141,7 @@ def analyze(
     collecting = gc.isenabled()
     gc.disable()  # nothing here makes cycles that outlive a connection; collecting costs a third of the time
     try:
-        captures = CaptureSet(paths, store.next_capture_index())
+        captures = CaptureSet([os.fspath(path) for path in several], store.next_capture_index())
         if opened is not None:
             opened(captures)
         try:

@@ -90,3 +90,9 @@ def test_the_overview_in_the_readme_is_what_the_demo_prints():
         check=True,
     )
     assert [line.rstrip() for line in done.stdout.splitlines()] == shown.splitlines()
+
+
+def test_a_single_path_needs_no_list_and_may_be_a_path():
+    for paths in (str(DEMO), DEMO, [DEMO]):
+        with analyzer.analyze(paths) as store:
+            assert store.sql("SELECT count(*) FROM captures").fetchall() == [(1,)]

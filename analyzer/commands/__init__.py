@@ -1,5 +1,6 @@
 """The command line: parse, call, print; no logic. Each command imports what it needs when it runs."""
 
+import errno
 import os
 import signal
 import sys
@@ -41,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return _unread()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is there room for what is still to be flushed
+        return _told(UnmuxError(f"standard output: {error.strerror}"), FAILED)
     except _CLICK_ERROR as error:
         error.show()
         return int(error.exit_code)

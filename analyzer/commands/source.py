@@ -238,10 +238,12 @@ def console() -> "Console":
 def print_report(store: "Store", name: str) -> None:
     """Print a report to the terminal, fitted to its height, or to wherever standard output goes."""
     from analyzer import reports
+    from analyzer.commands.output import duckdb_errors
     from analyzer.reports import render
 
     where = console()
-    render.report(store, reports.load(name), where, where.height - PROMPT_LINES if where.is_terminal else None)
+    with duckdb_errors():  # the tables of a file that another program made
+        render.report(store, reports.load(name), where, where.height - PROMPT_LINES if where.is_terminal else None)
 
 
 def write_report(store: "Store", name: str, form: str, output: str | None) -> None:

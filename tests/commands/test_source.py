@@ -119,3 +119,27 @@ def test_there_is_a_progress_bar_only_on_a_terminal(process, demo):
     os.close(ours)
     assert b"reading" in said
     assert process(demo, "-q").communicate()[1].count("reading") == 0
+
+
+def test_a_report_on_a_database_of_another_program_fails_in_a_line(tmp_path, capsys):
+    import duckdb
+
+    from analyzer.commands import main
+
+    duckdb.connect(str(tmp_path / "other.duckdb")).close()
+    assert main(["report", "overview", str(tmp_path / "other.duckdb")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_standard_output_is_told_in_a_line():
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    demo = Path(__file__).parents[2] / "sample_pcaps" / "demo.pcapng"
+    command = [sys.executable, "-c", "import sys; from analyzer.commands import main; sys.exit(main())", str(demo)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
