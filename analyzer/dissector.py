@@ -86,7 +86,10 @@ class Tap(Protocol):
     """Receives the decoded content of streams, for ``unmux follow``."""
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
-        """Take a piece: ``kind`` is ``bytes``, ``fields``, ``content`` or ``message``."""
+        """Take a piece: ``kind`` is ``fields``, ``content`` (as sent), ``message`` (decoded), ``unknown`` (nobody understands it).
+
+        All bytes of a stream come as ``bytes`` besides, before what was made of them; an HTTP/2 stream has none.
+        """
 
 
 class Context:

@@ -119,8 +119,11 @@ class Stream:
         if released != timestamp:
             self.stalled_ns += self.scope.waited(self.stream_index, timestamp, released)
         tap = self.scope.tap
-        if tap is not None and self.depth == 0:
-            tap.write(0, direction, timestamp, "bytes", data[offset : offset + length])
+        if tap is not None:
+            piece = data[offset : offset + length]
+            tap.write(self.stream_index, direction, timestamp, "bytes", piece)
+            if self._dissector is None and self._candidates is None and self._heir is None:
+                tap.write(self.stream_index, direction, timestamp, "unknown", piece)
         return self._pass_on(direction, data, offset, length, timestamp, released, packet)
 
     def _pass_on(self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
@@ -401,6 +404,9 @@ class Stream:
     def _give_up(self, to_server: bytes, to_client: bytes) -> Rows:
         """No dissector understands this stream: let it go by, and say at its end what it began with."""
         self._candidates = None
+        for held in self._held:
+            if held.data is not None:
+                self._show_unknown(held.direction, held.data, held.timestamp)
         self._held = []
         self._be_opaque()
         self._beginnings = [to_server[:BEGINNING], to_client[:BEGINNING]]
@@ -427,6 +433,12 @@ class Stream:
         required = "a protocol that unmux knows"
         return self.anomaly("not_understood", -1, self.started_at, self.first_packet, required, start)
 
+    def _show_unknown(self, direction: i64, data: bytes, timestamp: i64) -> None:
+        """Show a follower bytes that nobody understands."""
+        tap = self.scope.tap
+        if tap is not None:
+            tap.write(self.stream_index, direction, timestamp, "unknown", data)
+
     def _be_opaque(self) -> None:
         self._declined_to_server = EVERYTHING
         self._declined_to_client = EVERYTHING
@@ -444,6 +456,7 @@ class Stream:
         try:
             return dissector.feed(direction, data, timestamp, released, packet)
         except Exception as error:  # a dissector's fault must become a row, whatever it is
+            self._show_unknown(direction, data, timestamp)
             return self._fault(error, direction, timestamp, packet)
 
     def _pass_over(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:

@@ -13,6 +13,9 @@ from typing import Final
 
 from analyzer import limits
 
+CAPTURE_BITS: Final = 40  # of a connection_id that hold the frame number; the capture_index is above them
+_PLACE: Final = re.compile(r"(?:(\d{1,7})/)?(\d{1,19})(?::(\d{1,9}))?", re.ASCII)
+
 _ESCAPE: Final = re.compile(rb"\\(?:\\|x([0-9a-f]{2})|\+[0-9]+$|)")
 
 # What can move the cursor, recolour, retitle, reverse or hide text: C0 and C1 controls, DEL, zero-width characters,
@@ -23,6 +26,25 @@ _UNPRINTABLE: Final = re.compile(
     "\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _UNPRINTABLE_IN_LINES: Final = re.compile(_UNPRINTABLE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def place(connection_id: int, stream_index: int | None = None) -> str:
+    """How people name a connection, or a stream in it: ``14:3``, or ``2/14:3`` where it begins in capture 2, not 0."""
+    capture_index, frame = divmod(connection_id, 1 << CAPTURE_BITS)
+    number = f"{capture_index}/{frame}" if capture_index else str(frame)
+    return number if stream_index is None else f"{number}:{stream_index}"
+
+
+def parse_place(said: str) -> tuple[int, int | None] | None:
+    """The connection_id and stream_index that ``said`` names, as :func:`place` writes them or as numbers; None when it does not."""
+    match = _PLACE.fullmatch(said)
+    if match is None:
+        return None
+    capture_index, number, stream_index = (None if part is None else int(part) for part in match.groups())
+    if number is None or (capture_index is not None and number >> CAPTURE_BITS):
+        return None
+    connection_id = ((capture_index or 0) << CAPTURE_BITS) + number
+    return (connection_id, stream_index) if connection_id < 1 << 63 else None
 
 
 def bytes_to_text(data: bytes, limit: int = limits.TEXT_BYTES) -> str:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.text import bytes_to_text, escape_for_terminal, text_to_bytes
+from analyzer.text import bytes_to_text, escape_for_terminal, parse_place, place, text_to_bytes
 
 
 @settings(max_examples=300)
@@ -55,3 +55,22 @@ def test_escapes_are_visible_and_ordinary_text_stays() -> None:
     assert escape_for_terminal("naïve 日本 €") == "naïve 日本 €"
     assert escape_for_terminal("a\tb\nc\r", lines=True) == "a\tb\nc\\x0d"
     assert escape_for_terminal("a\tb\nc") == "a\\x09b\\x0ac"
+
+
+@given(st.integers(0, (1 << 23) - 1), st.integers(0, (1 << 40) - 1), st.none() | st.integers(0, 999_999_999))
+def test_the_name_of_a_connection_or_stream_can_be_typed_back(capture: int, frame: int, stream: int | None) -> None:
+    number = (capture << 40) + frame
+    assert parse_place(place(number, stream)) == (number, stream)
+    assert parse_place(f"{number}" if stream is None else f"{number}:{stream}") == (number, stream)
+
+
+def test_connections_of_the_first_capture_have_short_names() -> None:
+    assert (place(14), place(14, 0), place((2 << 40) + 14, 3)) == ("14", "14:0", "2/14:3")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "x", "1:", ":3", "1/", "/1", "1//2", "1/2/3", "-1", "1.5", "٣", "1/1099511627776", "1:2:3", "9999999/1", "9" * 19],
+)
+def test_what_names_no_connection_is_not_taken_for_one(said: str) -> None:
+    assert parse_place(said) is None

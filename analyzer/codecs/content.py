@@ -220,6 +220,13 @@ class Content:
             except _CodingError as error:
                 self.fault = str(error)
 
+    def take_decoded(self) -> bytes:
+        """What was decoded since the last call, with mode store; it is not kept any longer."""
+        decoded = b"".join(self._pieces)
+        self._pieces = []
+        self._kept_bytes = 0
+        return decoded
+
     def finish(self, is_complete: bool) -> None:
         """Say that the content has ended; ``is_complete`` is false where bytes of it are missing."""
         if self.fault is None and is_complete:

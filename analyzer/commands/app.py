@@ -236,18 +236,25 @@ def reports() -> int:
 @app.command()
 def follow(
     where: Source,
-    stream: Annotated[str, typer.Argument(metavar="CONNECTION[:STREAM]", help="A connection_id, and a stream_index in it.")],
+    stream: Annotated[
+        str, typer.Argument(metavar="CONNECTION[:STREAM]", help="A connection's number, and a stream_index in it.")
+    ],
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they were sent.")] = False,
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print both sides of one stream, in order, secrets included.
+    """Print both sides of a connection or of one stream in it, in order, decoded, secrets included.
 
-    44 is a connection's own bytes, 44:3 the content of a stream in it; `unmux tree` lists both. A store does not hold
-    contents: the captures that it names are read again.
+    44 is everything on a connection, 44:3 one stream in it; `unmux tree` lists both. 2/44 is a connection that begins in
+    capture 2, where several are read. Fields and contents of HTTP are printed as they were meant, chunks and content
+    codings undone, and WebSocket messages decoded; what is not text as a hex dump. Bytes that nobody understands, or
+    that only carry other streams, are printed as they are.
+
+    A store does not hold contents: the captures that it names are read again.
     """
     from analyzer.commands import follow as following
 
-    following.run([where, *(read or [])], stream, decode_as)
+    following.run([where, *(read or [])], stream, decode_as, raw=raw)
     return 0
 
 

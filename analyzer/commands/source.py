@@ -221,6 +221,12 @@ def opened(paths: list[str], options: Options) -> Iterator["Store"]:
         raise Interrupted(heard)
 
 
+def remark(line: str) -> None:
+    """Say something beside the answer, on standard error."""
+    sys.stdout.flush()
+    print(f"unmux: {escape_for_terminal(line)}", file=sys.stderr)
+
+
 def console() -> "Console":
     """The console of standard output; its width is COLUMNS or the terminal's, 160 where there is none."""
     from rich.console import Console

@@ -81,6 +81,7 @@ class Http1Conversation:
             if side.trust != WITNESSED:
                 raise
             # the response to it may well be readable
+            self.rows.show(TO_SERVER, side.started_at, "unknown", raw)
             self.rows.note(TO_SERVER, timestamp, packet, "protocol_error", error.required, error.found, error.section)
             self.lose(side, timestamp, packet, "")
             return
@@ -90,6 +91,7 @@ class Http1Conversation:
         if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
+        self.rows.show(TO_SERVER, side.started_at, "fields", raw)
         exchange = self._new_exchange(side)
         exchange.has_request = True
         exchange.request = head
@@ -149,6 +151,7 @@ class Http1Conversation:
         if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
+        self.rows.show(TO_CLIENT, side.started_at, "fields", raw)
         status = head.status_code
         self._stream.messages_to_client += 1
         is_final = status >= 200 or status == 101 or status < 100
@@ -209,6 +212,7 @@ class Http1Conversation:
             if trailers is None:
                 self.exceed(side, timestamp, packet, f"a trailer section of at most {limits.HTTP1_SECTION_LINES} lines")
                 return
+            self.rows.show(side.direction, timestamp, "fields", raw)
             self.rows.add_section(side.direction, exchange, "trailer", trailers, timestamp, packet)
         self.end_message(side, exchange, timestamp, packet)
 

@@ -23,12 +23,19 @@ class Http1Rows:
         self._stream = stream
         self._connection_id = stream.connection_id
         self._stream_index = stream.stream_index
+        self._tap = stream.scope.tap
 
     def taken(self) -> Rows:
         """What was made since the last call."""
         made = self.made
         self.made = []  # always a new one: the caller adds to what it gets
         return made
+
+    def show(self, direction: i64, timestamp: i64, kind: str, data: bytes) -> None:
+        """Show a follower a piece of what was said."""
+        tap = self._tap
+        if tap is not None:
+            tap.write(self._stream_index, direction, timestamp, kind, data)
 
     def note(self, direction: i64, timestamp: i64, packet: i64, kind: str, required: str, found: str, section: str = "") -> None:
         """Make the row of a fault."""

@@ -69,6 +69,7 @@ class Http1Dissector:
     def __init__(self, stream: Stream, facts: Facts) -> None:
         conversation = Http1Conversation(stream)
         self._scope = stream.scope
+        self._is_followed = stream.scope.tap is not None
         self._conversation = conversation
         self._requests = conversation.requests
         self._responses = conversation.responses
@@ -262,6 +263,8 @@ class Http1Dissector:
                 side.wait(self._stall, wait)
             side.meet(timestamp, packet)
             event = side.read(data, position)
+            if self._is_followed:
+                self._show(side, event, data, position, timestamp)
             position = side.at
             if event == CONTENT_TAKEN:
                 exchange = side.exchange
@@ -284,6 +287,13 @@ class Http1Dissector:
             if side.is_paused and position < end:
                 self._hold(side, Held(data[position:], timestamp, released, packet, self._stall))
                 return
+
+    def _show(self, side: Side, event: i64, data: bytes, position: i64, timestamp: i64) -> None:
+        """Show a follower content, and what is not understood."""
+        if event == CONTENT_TAKEN:
+            self._conversation.rows.show(side.direction, timestamp, "content", data[side.at - side.taken : side.at])
+        elif side.state == LOST:
+            self._conversation.rows.show(side.direction, timestamp, "unknown", data[position : side.at])
 
     def _stop_expecting(self, side: Side) -> None:
         """The bytes after Expect: 100-continue have come; after a final answer they may be another request."""

@@ -6,7 +6,7 @@ import pytest
 
 import analyzer
 from analyzer.commands import source
-from analyzer.commands.follow import Printer
+from analyzer.commands.conversation import HELD_BYTES, Printer
 from analyzer.dissector import TO_CLIENT, TO_SERVER
 
 
@@ -21,11 +21,11 @@ def find(store_path):
     return run
 
 
-def test_the_bytes_of_a_connection_are_shown_as_text(unmux, demo, find):
+def test_the_messages_of_an_http1_connection_are_shown_in_order(unmux, demo, find):
     (number,) = find("SELECT connection_id FROM exchanges WHERE target LIKE '%/cart'")
     out = unmux("follow", demo, number).out
-    assert re.search(r"^→ to server  \d\d:\d\d:\d\d\.\d{9}  \+0 s\nGET /search\?q=slow HTTP/1\.1\nHost: ", out)
-    assert re.search(r"\n\n← to client  \S+  \+\d+ ms\nHTTP/1\.1 200 OK\n", out)
+    assert re.search(r"^→ to server  \d\d:\d\d:\d\d\.\d{9}  \+0 s  fields\nGET /search\?q=slow HTTP/1\.1\nHost: ", out)
+    assert re.search(r"\n\n← to client  \S+  \+\d+ ms  fields\nHTTP/1\.1 200 OK\n", out)
     assert out.index("GET /favicon.ico") < out.index("404 Not Found") < out.index("GET /cart") < out.index("502 Bad Gateway")
 
 
@@ -39,7 +39,7 @@ def test_an_http2_stream_is_its_fields_and_content(unmux, demo, find):
 
 def test_binary_streams_are_dumped_with_offsets_that_go_on(unmux, demo, find):
     (number,) = find("SELECT connection_id FROM streams WHERE protocol = 'http2' AND depth = 0 LIMIT 1")
-    lines = unmux("follow", demo, number).out.splitlines()
+    lines = unmux("follow", demo, number, "--raw").out.splitlines()
     assert lines[1].startswith("00000000  50 52 49 20 2a 20 48 54 54 50 2f 32 2e 30 0d 0a  PRI * HTTP/2.0..")
     sent = 0
     way = None
@@ -56,6 +56,11 @@ def test_every_websocket_message_has_its_time(unmux, demo, find):
         "SELECT connection_id, stream_index, count(*) FROM websocket_messages WHERE opcode = 'text' GROUP BY ALL"
     )
     out = unmux("follow", demo, f"{number}:{stream}").out
+    whole = unmux("follow", demo, number).out
+    assert "  :1  " in whole
+    assert whole.startswith("→ to server")
+    assert "Switching Protocols" in whole
+    assert len(re.findall(r"^[→←] to \w+  :1  \S+  \+\S+ \S+  message$", whole, re.M)) == count
     assert len(re.findall(r"^[→←] to \w+  \S+  \+\S+ \S+  message$", out, re.M)) == count
 
 
@@ -87,12 +92,106 @@ def test_a_store_whose_capture_is_gone_says_which(unmux, demo, tmp_path, monkeyp
     assert "was made from copy.pcapng, which is not there" in said.err
 
 
+def test_codings_of_contents_are_undone_unless_raw_bytes_are_asked_for(unmux, samples):
+    capture = samples / "http1" / "content_codings.pcap"
+    out = unmux("follow", capture, 1).out
+    shown = re.findall(r"^Content-Encoding: (\w+)\n.*?^← to client [^\n]* content\n(\w+ \w+ \w+) ", out, re.M | re.S)
+    assert {coding for coding, _ in shown} == {"gzip", "deflate", "br", "zstd"}
+    assert {text for _, text in shown[:4]} == {"packet packet window"}
+    dumped = re.findall(r"^[0-9a-f]{8}  ((?:[0-9a-f]{2} )+) ", unmux("follow", capture, 1, "--raw").out, re.M)
+    assert b"\r\n\r\n\x1f\x8b\x08" in bytes.fromhex("".join(dumped))
+
+
+def test_chunks_are_put_together_and_trailers_are_fields(unmux, samples):
+    capture = samples / "http1" / "chunked_trailers.pcap"
+    with analyzer.analyze([str(capture)]) as store:
+        names = {row[0] for row in store.sql("SELECT DISTINCT name FROM http_fields WHERE section = 'trailer'").fetchall()}
+        (number,) = store.sql("SELECT connection_id FROM http_fields WHERE section = 'trailer'").fetchall()[0]
+    out = unmux("follow", capture, f"{number}:0").out
+    for name in names:
+        assert re.search(rf"  fields\n(\S+: .*\n)*{name}: ", out, re.I)
+    assert "\r" not in out
+
+
+def test_every_stream_that_the_tree_lists_can_be_followed(unmux, samples):
+    for capture in (samples / "http2" / "h2c_upgrade.pcap", samples / "http1" / "connect_tunnel.pcap"):
+        for number in re.findall(r"── :(\d+)  ", unmux("tree", capture, 1, width=160).out):
+            said = unmux("follow", capture, f"1:{number}")
+            assert (said.status, said.out != "") == (0, True)
+
+
+def test_a_stream_that_carries_others_names_them(unmux, demo, samples, find):
+    (number,) = find("SELECT connection_id FROM streams WHERE protocol = 'http2' AND stream_index = 24")
+    said = unmux("follow", demo, f"{number}:0")
+    assert said.out.splitlines()[1].startswith("00000000  50 52 49 20")
+    assert f"inside it is 24 streams: follow {number}:1 to {number}:24, or {number} for everything" in said.err
+    carrier = unmux("follow", samples / "http2" / "h2c_upgrade.pcap", "1:1")
+    assert "inside it is 5 streams: follow 1:2 to 1:6, or 1 for" in carrier.err
+
+
+def test_bytes_that_nobody_understands_are_shown_and_said(unmux, tmp_path):
+    scapy = pytest.importorskip("scapy.all")
+    path = tmp_path / "odd.pcap"
+    ends = scapy.Ether() / scapy.IP(src="10.0.0.1", dst="10.0.0.2")
+    there, back = {"sport": 1024, "dport": 80}, {"sport": 80, "dport": 1024}
+    scapy.wrpcap(
+        str(path),
+        [
+            ends / scapy.TCP(**there, flags="S", seq=0),
+            scapy.Ether() / scapy.IP(src="10.0.0.2", dst="10.0.0.1") / scapy.TCP(**back, flags="SA", seq=0, ack=1),
+            ends / scapy.TCP(**there, flags="A", seq=1, ack=1) / b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            ends / scapy.TCP(**there, flags="A", seq=28, ack=1) / b"no request\r\n\r\nand no more\r\n",
+        ],
+    )
+    said = unmux("follow", path, 1)
+    assert "fields\nGET / HTTP/1.1\nHost: x\n" in said.out
+    assert "unknown\nno request\n\nand no more\n" in said.out
+    assert "unmux: protocol error to server: required " in said.err
+
+
+def test_bytes_are_held_only_so_long_before_something_in_them_is_understood(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printer = Printer(source.console(), None)
+    for _ in range(HELD_BYTES // 1000):
+        printer.write(0, TO_SERVER, 0, "bytes", b"x" * 1000)
+    assert capsys.readouterr().out == ""
+    printer.write(0, TO_SERVER, 0, "bytes", b"y" * 1000)
+    printer.write(1, TO_SERVER, 0, "fields", b"GET / HTTP/1.1\r\n\r\n")
+    printer.write(0, TO_SERVER, 0, "bytes", b"z")
+    printer.finish()
+    out = capsys.readouterr().out
+    assert out.count("x") == HELD_BYTES // 1000 * 1000
+    assert out.endswith("yz\n")
+    assert "GET" not in out
+
+
+def test_a_broken_content_coding_is_said_and_what_follows_is_shown_as_sent(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printer = Printer(source.console(), 1)
+    printer.write(1, TO_CLIENT, 0, "fields", b":status: 200\ncontent-encoding: gzip\n")
+    printer.write(1, TO_CLIENT, 0, "content", b"no gzip at all")
+    printer.write(1, TO_CLIENT, 0, "content", b", more")
+    printer.write(1, TO_CLIENT, 0, "fields", b"grpc-status: 0\n")
+    printer.finish()
+    out = capsys.readouterr().out
+    assert re.search(r"\n\(gzip: .*: from here on as sent\)\n← to client .* content\nno gzip at all, more\n←", out)
+
+
+def test_a_pipe_that_is_closed_ends_following_quietly(process, samples):
+    child = process("follow", samples / "http1" / "until_close.pcap", "1")
+    child.stdout.readline()
+    child.stdout.close()
+    told = [line for line in child.stderr.read().splitlines() if "plain Python" not in line]
+    assert (child.wait(), told) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
         ("2", "there is no connection 2; `unmux tree` lists"),
         ("1:7", "connection 1 has no stream 7; its streams are 0 to 1"),
-        ("1099511627777", "there is no connection 1099511627777"),
+        ("1099511627777", "there is no connection 1/1"),
+        ("1/1", "there is no connection 1/1"),
     ],
 )
 def test_what_is_not_there_is_said(unmux, demo, wanted, words):
