@@ -1,22 +1,31 @@
-"""What is open in one direction of a WebSocket connection, and what a close frame says (RFC 6455 sections 5.4 and 5.5)."""
+"""Messages of a WebSocket connection: what is open, what is wanted of them, whom they are told (RFC 6455 sections 5.4 and 5.5)."""
 
 from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.payload import Payload
-from analyzer.codecs.permessage_deflate import Inflater
 from analyzer.codecs.websocket_frames import CONTINUATION
-
-# Where a direction stands.
-UNALIGNED: Final = 0  # its beginning was not captured; the bytes do not yet show where frames begin
-IN_HEADER: Final = 1  # at or in a frame's header
-IN_PAYLOAD: Final = 2  # in a frame's payload
-CLOSED: Final = 3  # after its close frame
-LOST: Final = 4  # it is not known where frames begin
 
 NOT_SENT_CODES: Final = (1004, 1005, 1006)  # reserved for use inside an endpoint (RFC 6455 section 7.4.1)
 NOT_TEXT: Final = "bytes that are not"
+
+
+class Wanted:
+    """What the options want of payloads."""
+
+    def __init__(self, content: str, is_tapped: bool) -> None:
+        """``content`` is none, preview, hash or store; ``is_tapped`` where the connection is followed."""
+        self.characters: i64 = limits.PREVIEW_CHARACTERS
+        if content == "none":
+            self.characters = 0
+        elif content == "store":
+            self.characters = limits.TEXT_BYTES
+        self.hashes = content in ("hash", "store")
+        self.stores = content == "store"
+        self.is_tapped = is_tapped
+        self.is_plain = not self.hashes and not is_tapped  # binary payloads are not wanted
 
 
 class OpenMessage:
@@ -35,6 +44,7 @@ class OpenMessage:
         self.is_compressed = False
         self.is_opaque = False  # its payload means what only an unknown extension or its missing beginning could say
         self.is_holed = False  # bytes of it are missing
+        self.has_failed = False  # it did not inflate
         self.stalled_ns: i64 = 0
         self.stall_index: i64 = -2  # the stall that made it wait last, and how long
         self.stall_wait: i64 = 0
@@ -65,47 +75,47 @@ class OpenMessage:
         """Whether its first frame was there."""
         return self.opcode != CONTINUATION
 
-
-class HeldBytes:
-    """Bytes held until they show where frames begin."""
-
-    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
-        self.data = data
-        self.timestamp = timestamp
-        self.released = released
-        self.packet = packet
-
-
-class Side:
-    """One direction."""
-
-    def __init__(self, direction: i64, inflater: Inflater) -> None:
-        self.direction = direction
-        self.inflater = inflater
-        self.state: i64 = IN_HEADER
-        self.is_begun = False  # bytes came, or were missing
-        self.is_midway = False  # its beginning was not captured, and no message has begun since
-        self.has_closed = False  # it sent its close frame
-        self.waiting: list[HeldBytes] = []  # while unaligned
-        self.header = b""  # the part of a header that has come
-        self.first: i64 = 0  # first octet of the current frame
-        self.remaining: i64 = 0  # payload of the current frame still to come
-        self.position: i64 = 0  # how much of it came
-        self.is_masked = False
-        self.key: i64 = 0
-        self.message: OpenMessage | None = None  # the data message that is open
-        self.current: OpenMessage | None = None  # that or a control frame: to which the current frame belongs
-
-    def count_payload(self, message: OpenMessage, length: i64) -> None:
-        """Note that payload of the current frame has gone by."""
-        self.remaining -= length
-        self.position += length
-        message.wire_bytes += length
-        message.payload_bytes += length
-
-    def is_decoded(self, message: OpenMessage) -> bool:
+    def is_decoded(self) -> bool:
         """Whether all payload that came is known as the sender meant it."""
-        return not (message.is_holed or message.is_opaque or (message.is_compressed and self.inflater.fault is not None))
+        return not (self.is_holed or self.is_opaque or self.has_failed)
+
+
+class MessageReceiver:
+    """What a direction's reader tells to whoever makes rows of its messages."""
+
+    def begin(self, direction: i64) -> i64:
+        """A message or control frame begins; returns its number."""
+        raise NotImplementedError
+
+    def take(
+        self, direction: i64, opcode: i64, text: str | None, payload_bytes: i64, wire_bytes: i64, timestamp: i64, packet: i64
+    ) -> None:
+        """An ordinary message or ping or pong, begun and ended in one packet."""
+        raise NotImplementedError
+
+    def end(self, direction: i64, message: OpenMessage, is_whole: bool, is_measured: bool) -> None:
+        """A message is over. ``is_measured``: as long as it ever got, though bytes may be missing."""
+        raise NotImplementedError
+
+    def end_side(self, direction: i64) -> None:
+        """The close frame has come."""
+        raise NotImplementedError
+
+    def pass_on(self, direction: i64, message: OpenMessage) -> None:
+        """Decoded payload is there for the tap."""
+        raise NotImplementedError
+
+    def object_to(self, direction: i64, kind: str, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
+        """A fault after which the direction goes on."""
+        raise NotImplementedError
+
+    def decline(self, direction: i64, length: i64) -> None:
+        """The next bytes are not needed, -1: all that follow."""
+        raise NotImplementedError
+
+    def stall_index(self) -> i64:
+        """The stall whose bytes are being delivered."""
+        raise NotImplementedError
 
 
 class CloseStatus:
