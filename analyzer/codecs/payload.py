@@ -13,6 +13,7 @@ class Payload:
     def __init__(self, text: TextReader | None, hashes: bool, keep_bytes: i64) -> None:
         """``text`` reads it as text, ``hashes`` asks for its SHA-256, and its first ``keep_bytes`` are kept."""
         self.size: i64 = 0
+        self.is_known = True  # all bytes that came
         self.text = text
         self._digest = hashlib.sha256() if hashes else None
         self._wanted: i64 = keep_bytes
@@ -30,9 +31,14 @@ class Payload:
             self._kept.append(piece)
             self._wanted -= len(piece)
 
+    def miss(self, length: i64) -> None:
+        """Count bytes that came but are not known, and all that follow: none may be written any more."""
+        self.size += length
+        self.is_known = False
+
     def sha256(self) -> str | None:
-        """The SHA-256 of what came, in hexadecimal; None where it was not asked for."""
-        return None if self._digest is None else self._digest.hexdigest()
+        """The SHA-256 of what came, in hexadecimal; None where it was not asked for or is not known."""
+        return None if self._digest is None or not self.is_known else self._digest.hexdigest()
 
     def kept(self) -> bytes:
         """The first bytes."""

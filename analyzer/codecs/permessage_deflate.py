@@ -11,6 +11,8 @@ EXTENSION: Final = "permessage-deflate"
 TAIL: Final = b"\x00\x00\xff\xff"  # what a sender leaves out at the end of a message (RFC 7692 section 7.2.2)
 WINDOW_BITS: Final = ("8", "9", "10", "11", "12", "13", "14", "15")
 WINDOW: Final = 1 << 15  # the largest, whatever was agreed
+_WINDOW: Final = bytes(WINDOW)  # two that differ in every byte, in place of one that is not known
+_OTHER_WINDOW: Final = b"\xff" * WINDOW
 
 
 class Agreement:
@@ -45,14 +47,49 @@ class Agreement:
             self.fault = parameter
 
 
+class _Inflation:
+    """A decompressor that outlives final blocks, with its window as it was (RFC 7692 section 7.2.3.5)."""
+
+    def __init__(self, window: bytes) -> None:
+        self._recent = [window] if window else []  # output of at least a window's size, for what follows a final block
+        self._recent_bytes: i64 = len(window)
+        self.decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        if window:
+            self.restart()
+
+    def restart(self) -> None:
+        """Begin a new deflate stream after the window."""
+        self.decompressor = zlib.decompressobj(-zlib.MAX_WBITS, zdict=b"".join(self._recent)[-WINDOW:])
+
+    def decompress(self, data: bytes) -> bytes:
+        """The next output, of at most ``limits.INFLATE_STEP_BYTES``. Raises zlib.error."""
+        output = self.decompressor.decompress(data, limits.INFLATE_STEP_BYTES)
+        if len(output) >= WINDOW:
+            self._recent = [output]
+            self._recent_bytes = len(output)
+        elif output:
+            self._recent.append(output)
+            self._recent_bytes += len(output)
+            if self._recent_bytes > 2 * WINDOW or len(self._recent) > 512:
+                self._recent = [b"".join(self._recent)[-WINDOW:]]
+                self._recent_bytes = len(self._recent[0])
+        return output
+
+
 class Inflater:
     """Decompresses the messages of one direction, in order.
 
     For each: ``begin``, then ``write`` for each piece, followed by ``read`` until it returns nothing, then ``end``. When
     ``fault`` is then set the message is not known; the next may still be.
 
-    After a message that is not known, messages may refer to bytes that we lack. zlib refuses each such reference, so
-    that what does inflate from a new window is right, and ``is_certain`` only says whether a failure is the sender's.
+    After a message that is not known, messages may refer to bytes that we lack: the window is not what the peers have.
+    Deflate carries nothing else from message to message, and what a block's symbols are, and so where output goes and how
+    much there is, does not depend on the window: each output byte is a literal, or the copy of an earlier output byte, or
+    of one certain byte of the window. So two decompressors go on from two windows that differ in every byte. Where their
+    outputs agree, the byte came from a literal in both, and is the one the sender meant (``known``); where they differ it came
+    from the window, and only its place is known. When the last window's worth of output agrees, nothing that is not known
+    can be referred to any more, and one decompressor goes on alone. ``is_certain`` says whether it does, and with it whether a
+    failure is the sender's.
 
     The window is always the largest. zlib refuses references beyond a smaller one only where it has not the bytes at hand,
     so that what is refused would depend on how a message is cut; and it compresses with 9 bits where 8 were agreed.
@@ -60,15 +97,17 @@ class Inflater:
 
     def __init__(self, takeover: bool) -> None:
         self.is_certain = True
+        self.is_known = True  # all output of this message so far is
+        self.known: i64 = 0  # bytes that the output last read begins with and that are known like all before them
         self.fault: str | None = None
         self.is_limit = False  # the fault is a limit of ours
         self._takeover = takeover
-        self._decompressor: zlib._Decompress | None = None
+        self._inflation: _Inflation | None = None
+        self._other: _Inflation | None = None  # the one from another window, while not all of it is known
+        self._agreed: i64 = 0  # output in which both agreed, up to now and without a break
         self._input = b""
         self._is_last = False  # the input ends the message
         self._is_pending = False  # the decompressor may have more output
-        self._recent: list[bytes] = []  # output of at least a window's size, for what follows a final block
-        self._recent_bytes: i64 = 0
         self._final_blocks: i64 = 0
         self._failures: i64 = 0
         self._allowed: i64 = 0  # output that this message may still have
@@ -80,6 +119,7 @@ class Inflater:
         """Begin a message."""
         self.fault = None
         self.is_limit = False
+        self.is_known = True
         self._message_bytes = 0
         self._inflated_bytes = 0
         self._final_blocks = 0
@@ -90,10 +130,12 @@ class Inflater:
         if self._failures >= limits.INFLATE_FAILURES:
             self.fault = f"no message tried after {limits.INFLATE_FAILURES} failures"
             self.is_limit = True
-        elif self._decompressor is None or not self._takeover:
-            self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-            self._recent = []
-            self._recent_bytes = 0
+        elif not self.is_certain and self._inflation is None:
+            self._inflation = _Inflation(_WINDOW)
+            self._other = _Inflation(_OTHER_WINDOW)
+            self._agreed = 0
+        elif self._inflation is None or not self._takeover:
+            self._inflation = _Inflation(b"")
 
     def write(self, data: bytes, is_last: bool) -> None:
         """Take the next bytes of the message, once the earlier ones have been read out; ``is_last`` ends it."""
@@ -103,23 +145,28 @@ class Inflater:
         self._is_pending = len(self._input) > 0
 
     def read(self) -> bytes:
-        """The next output, of at most ``limits.INFLATE_STEP_BYTES``; nothing when all is out or ``fault`` is set."""
+        """The next output, of at most ``limits.INFLATE_STEP_BYTES``; nothing when all is out or ``fault`` is set.
+
+        Bytes after the first ``known`` ones are not the sender's.
+        """
         while self._is_pending and self.fault is None:
-            decompressor = self._decompressor
-            if decompressor is None:
+            inflation = self._inflation
+            if inflation is None:
                 break
-            if decompressor.eof:
-                if self._is_last and self._input == TAIL:
-                    self._is_pending = False  # a final block without the empty one that should follow it
-                    break
-                decompressor = self._after_final_block()
-                if decompressor is None:
-                    break
+            if inflation.decompressor.eof and not self._pass_final_block(inflation):
+                break
+            other = self._other
+            data = self._input
             try:
-                output = decompressor.decompress(self._input, limits.INFLATE_STEP_BYTES)
+                output = inflation.decompress(data)
+                if other is None:
+                    self.known = len(output)
+                else:
+                    self._compare(output, other.decompress(data))
             except zlib.error as error:
                 self._fail(str(error).split(": ")[-1])
                 break
+            decompressor = inflation.decompressor
             if decompressor.eof:
                 self._input = decompressor.unused_data
                 self._is_pending = len(self._input) > 0
@@ -131,7 +178,6 @@ class Inflater:
                 self._fail(f"more than {self._allowed} bytes", True)
                 break
             if output:
-                self._remember(output)
                 return output
         return b""
 
@@ -144,30 +190,39 @@ class Inflater:
                 self._credit = most
 
     def lose(self) -> None:
-        """Say that bytes are missing: this message cannot be known, and later ones only where they stand alone."""
+        """Say that bytes are missing: this message cannot be known, and of later ones what does not refer to it."""
         self.fault = "missing bytes"
         self._forget()
 
-    def _after_final_block(self) -> "zlib._Decompress | None":
-        """Go on after a final block, with the window as it was (RFC 7692 section 7.2.3.5)."""
+    def _pass_final_block(self, inflation: _Inflation) -> bool:
+        """Go on after a final block, unless the message ends with it: then the empty block that should follow is not there."""
+        if self._is_last and self._input == TAIL:
+            self._is_pending = False
+            return False
         self._final_blocks += 1
         if self._final_blocks > limits.FINAL_BLOCKS:
             self._fail(f"more than {limits.FINAL_BLOCKS} final blocks", True)
-            return None
-        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS, zdict=b"".join(self._recent)[-WINDOW:])
-        return self._decompressor
+            return False
+        inflation.restart()
+        if self._other is not None:
+            self._other.restart()
+        return True
 
-    def _remember(self, output: bytes) -> None:
-        """Keep the last window's worth of output."""
-        if len(output) >= WINDOW:
-            self._recent = [output]
-            self._recent_bytes = len(output)
-            return
-        self._recent.append(output)
-        self._recent_bytes += len(output)
-        if self._recent_bytes > 2 * WINDOW or len(self._recent) > 512:
-            self._recent = [b"".join(self._recent)[-WINDOW:]]
-            self._recent_bytes = len(self._recent[0])
+    def _compare(self, output: bytes, other: bytes) -> None:
+        """Tell known output from output that came out of the window."""
+        self.known = 0
+        if output == other:
+            if self.is_known:
+                self.known = len(output)
+            self._agreed += len(output)
+        else:
+            if self.is_known:
+                self.known = _common_start(output, other)
+            self.is_known = False
+            self._agreed = _common_end(output, other)
+        if self._agreed >= WINDOW:
+            self._other = None
+            self.is_certain = True
 
     def _fail(self, fault: str, is_limit: bool = False) -> None:
         self.fault = fault
@@ -176,8 +231,36 @@ class Inflater:
         self._forget()
 
     def _forget(self) -> None:
-        self._decompressor = None
+        self._inflation = None
+        self._other = None
         self._input = b""
         self._is_pending = False
         if self._takeover:
             self.is_certain = False
+
+
+def _common_start(one: bytes, other: bytes) -> i64:
+    """How many bytes both begin with."""
+    low: i64 = 0
+    high: i64 = len(one)
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_end(one: bytes, other: bytes) -> i64:
+    """How many bytes both end with; they are as long as each other."""
+    size: i64 = len(one)
+    low: i64 = 0
+    high = size
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if one[size - middle : size - low] == other[size - middle : size - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -138,7 +138,11 @@ class MessageReader:
         is_certain = inflater.is_certain
         inflater.write(data, is_last)
         while output := inflater.read():
-            self._write(message, output)
+            known = inflater.known
+            if known == len(output):
+                self._write(message, output)
+            else:
+                self._write_known(message, output, known)
         fault = inflater.fault
         if fault is None:
             return
@@ -165,6 +169,14 @@ class MessageReader:
             if message.tapped_bytes >= limits.TAPPED_MESSAGE_BYTES:
                 self._receiver.pass_on(self.direction, message)
 
+    def _write_known(self, message: OpenMessage, data: bytes, known: i64) -> None:
+        """Take decompressed payload of which only the first ``known`` bytes are known."""
+        payload = message.payload
+        assert payload is not None
+        if known > 0:
+            self._write(message, data[:known])
+        payload.miss(len(data) - known)
+
     def _end_frame(self, current: OpenMessage) -> None:
         """Go on to the next frame; hand out the message when this was its last."""
         self.state = IN_HEADER
@@ -186,7 +198,7 @@ class MessageReader:
     def _check_text(self, message: OpenMessage) -> None:
         """Report a text message that is not UTF-8 (RFC 6455 section 8.1)."""
         payload = message.payload
-        if payload is None or payload.text is None or not message.is_decoded():
+        if payload is None or payload.text is None or not message.is_decoded() or not payload.is_known:
             return
         payload.text.finish()
         if payload.text.is_valid:

@@ -163,10 +163,11 @@ class MessageRows(MessageReceiver):
         is_decoded = is_measured and message.is_decoded() and (is_whole or not message.is_compressed)
         if is_decoded and message.is_compressed:
             row.payload_bytes = payload.size
+        is_known = is_decoded and payload.is_known
         reader = payload.text
-        if reader is not None and (is_decoded or (reader.is_full and not message.is_compressed)):
+        if reader is not None and (is_known or (reader.is_full and (is_decoded or not message.is_compressed))):
             row.text = self._within_limit(reader.text()) if self._wanted.characters > 0 else None
-        if not is_decoded or not is_whole:
+        if not is_known or not is_whole:
             return
         row.payload_sha256 = payload.sha256()
         if message.opcode == CLOSE:

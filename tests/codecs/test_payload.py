@@ -17,3 +17,11 @@ def test_it_does_not_hash_or_keep_what_nobody_asked_for() -> None:
     payload = Payload(None, False, 0)
     payload.write(b"ab")
     assert (payload.size, payload.sha256(), payload.kept()) == (2, None, b"")
+
+
+def test_bytes_that_are_not_known_are_counted_and_leave_no_hash() -> None:
+    payload = Payload(TextReader(3), True, 4)
+    payload.write(b"ab")
+    payload.miss(5)
+    assert payload.text is not None
+    assert (payload.size, payload.text.text(), payload.is_known, payload.sha256()) == (7, "ab", False, None)

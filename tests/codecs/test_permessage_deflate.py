@@ -118,17 +118,85 @@ def test_an_empty_message_is_empty_with_its_one_octet_and_without() -> None:
     assert inflate(inflater, bytes.fromhex("f248cdc9c90700")) == b"Hello"
 
 
-def test_after_lost_bytes_only_messages_that_stand_alone_are_known_and_those_that_refer_to_them() -> None:
+def inflate_known(inflater: Inflater, wire: bytes, cuts: list[int]) -> tuple[bytes, int]:
+    """What is known of the beginning of a message, and its size."""
+    inflater.begin()
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    known = b""
+    size = 0
+    for number, (start, end) in enumerate(pairwise(edges)):
+        inflater.write(wire[start:end], number == len(edges) - 2)
+        while output := inflater.read():
+            known += output[: inflater.known]
+            size += len(output)
+    inflater.end()
+    assert inflater.fault is None
+    assert inflater.is_known == (len(known) == size)
+    return known, size
+
+
+def test_after_lost_bytes_messages_are_known_up_to_the_first_byte_that_was_referred_to() -> None:
     compressor = zlib.compressobj(wbits=-15)
-    wires = [deflate(compressor, data) for data in (b"first words", b"first words again", b"\x00unlike", b"\x00unlike words")]
+    texts = [b"first words", b"new, then first words", b"\x00unlike", b"\x00unlike anything, then new"]
+    wires = [deflate(compressor, data) for data in texts]
     inflater = Inflater(True)
     assert inflate(inflater, wires[0]) == b"first words"
     inflater.lose()
     assert not inflater.is_certain
-    assert [inflate(inflater, wire) for wire in wires[1:]] == [
-        "invalid distance too far back",
-        b"\x00unlike",
-        "invalid distance too far back",
+    assert [inflate_known(inflater, wire, []) for wire in wires[1:]] == [
+        (b"new, then f", 21),  # zlib sends one more byte before it refers
+        (b"\x00unlike", 7),
+        (b"\x00unlike anything, then new", 26),  # refers to the known part of a message that is not known
+    ]
+
+
+WORDS = st.lists(
+    st.sampled_from([b"alpha", b"beta", b"gamma", b"delta", b"epsilon", b'{"x":', b"\x00" * 9, b"0123"]), max_size=40
+)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.one_of(WORDS.map(b"".join), st.binary(max_size=60))), max_size=12),
+    st.sampled_from([zlib.Z_SYNC_FLUSH, zlib.Z_FINISH]),
+    st.lists(st.integers(0, 60), max_size=3),
+)
+def test_whichever_messages_are_lost_no_byte_of_the_others_is_wrong_and_every_size_is_known(
+    messages: list[tuple[bool, bytes]], ends: int, cuts: list[int]
+) -> None:
+    inflater = Inflater(True)
+    compressor = zlib.compressobj(wbits=-15)
+    history = b""
+    for is_lost, data in messages:
+        if ends == zlib.Z_FINISH:
+            compressor = zlib.compressobj(wbits=-15, zdict=history[-32_768:])
+            wire = compressor.compress(data) + compressor.flush(zlib.Z_FINISH) + b"\x00"
+        else:
+            wire = deflate(compressor, data)
+        history += data
+        if is_lost:
+            inflater.lose()
+        else:
+            known, size = inflate_known(inflater, wire, cuts)
+            assert data.startswith(known)
+            assert size == len(data)
+
+
+def test_when_a_window_of_known_output_has_followed_lost_bytes_everything_is_certain_again() -> None:
+    randomness = random.Random(2)
+    compressor = zlib.compressobj(wbits=-15)
+    noise = [randomness.randbytes(9_000) for _ in range(8)]
+    inflater = Inflater(True)
+    assert inflate(inflater, deflate(compressor, noise[0])) == noise[0]
+    wires = [deflate(compressor, noise[0][:100] + data) for data in noise[1:]]  # each refers to the one before it
+    inflater.lose()
+    assert [(inflate_known(inflater, wire, [])[1], inflater.is_known, inflater.is_certain) for wire in wires] == [
+        (9_100, False, False)
+    ] * 7
+    alone = [deflate(compressor, data) for data in (noise[3][:1] + randomness.randbytes(33_000), b"alone", noise[7])]
+    assert [(inflate_known(inflater, wire, [])[1], inflater.is_known, inflater.is_certain) for wire in alone] == [
+        (33_001, True, True),
+        (5, True, True),
+        (9_000, True, True),
     ]
 
 

@@ -360,22 +360,36 @@ def test_a_hole_that_may_hold_a_header_loses_the_direction_and_not_the_other(hol
     assert anomalies(rows) == [("framing_lost", 2, None)]
 
 
-def test_after_a_hole_in_a_compressed_message_later_ones_are_null_unless_they_stand_alone() -> None:
-    for facts, texts in ((DEFLATE, [None, None]), (NO_TAKEOVER, [None, "repeated words"])):
+def test_after_a_hole_in_a_compressed_message_later_ones_are_known_as_far_as_they_do_not_refer_to_it() -> None:
+    for facts, texts in ((DEFLATE, [None, None, "new words"]), (NO_TAKEOVER, [None, "repeated words", "new words"])):
         compressor = zlib.compressobj(wbits=-9)
         wires = []
-        for _ in range(2):
-            wires.append(frame((compressor.compress(b"repeated words") + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv1=True))
-            if facts is NO_TAKEOVER:
-                compressor = zlib.compressobj(wbits=-9)
+        for data in (b"repeated words", b"repeated words", b"new words"):
+            wires.append(frame((compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv1=True))
+            if facts is NO_TAKEOVER or data == b"repeated words":
+                compressor = zlib.compressobj(wbits=-9, zdict=b"repeated words" if facts is DEFLATE and len(wires) < 2 else b"")
         stream = open_stream(facts)
         rows = stream.feed(TO_CLIENT, wires[0][:8], 10, 10, 1)
         rows += stream.gap(TO_CLIENT, len(wires[0]) - 8, None, 20, 2)
-        rows += stream.feed(TO_CLIENT, wires[1], 20, 20, 2)
+        rows += stream.feed(TO_CLIENT, wires[1] + wires[2], 20, 20, 2)
         assert [row.text for row in messages(rows)] == texts
-        assert [row.is_complete for row in messages(rows)] == [False, True]
-        assert [row.payload_bytes for row in messages(rows)] == [None, 14 if texts[1] else None]
+        assert [row.is_complete for row in messages(rows)] == [False, True, True]
+        assert [row.payload_bytes for row in messages(rows)] == [None, 14, 9]
         assert anomalies(rows) == []
+
+
+def test_text_is_told_when_what_is_shown_of_it_does_not_refer_to_a_hole() -> None:
+    compressor = zlib.compressobj(wbits=-15)
+    texts = ["lost words of some length", "n" * 300 + "lost words of some length"]
+    wires = [frame((compressor.compress(text.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv1=True) for text in texts]
+    for content in ("preview", "hash", "store"):
+        stream = open_stream(DEFLATE, content)
+        rows = stream.feed(TO_CLIENT, wires[0][:8], 10, 10, 1)
+        rows += stream.gap(TO_CLIENT, len(wires[0]) - 8, None, 20, 2)
+        rows += stream.feed(TO_CLIENT, wires[1], 20, 20, 2)
+        row = messages(rows)[1]
+        assert row.text == (None if content == "store" else "n" * 256)
+        assert (row.payload_bytes, row.payload_sha256, row.is_complete) == (325, None, True)
 
 
 def test_a_message_that_does_not_inflate_is_an_anomaly_and_null() -> None:
