@@ -62,6 +62,10 @@ class CaptureSet:
         """Bytes of all files as stored that were read so far."""
         return sum([reader.bytes_read for reader in self.readers])
 
+    def beginnings(self) -> list[tuple[str, int]]:
+        """The path and the time of the first packet of each input not opened yet, but for those that can be read only once."""
+        return [(waiting.path, waiting.first_time) for waiting in self._waiting if waiting.first_time >= 0]
+
     def next(self) -> CaptureReader | None:
         """The reader that stands on the next packet of all inputs; None at the end. It moves with the following call."""
         current = self._current

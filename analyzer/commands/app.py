@@ -1,5 +1,6 @@
 """The commands and their arguments."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -33,7 +34,8 @@ Examples:
 
 \b
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, after what was
-read was stored. A file named like a command is read as ./NAME or -r NAME.
+read was stored. A capture that is cut off is read up to there, with a warning
+and status 0. A file named like a command is read as ./NAME or -r NAME.
 
 `unmux COMMAND --help` tells more."""
 
@@ -41,7 +43,8 @@ QUERY_EXAMPLES = """\
 \b
 Examples:
   unmux query out.duckdb "FROM exchanges WHERE error_type IS NOT NULL"
-  unmux query out.duckdb "FROM websocket_messages" -o messages.parquet"""
+  unmux query out.duckdb "FROM websocket_messages" -o messages.parquet
+  unmux query a.pcap b.pcap "FROM captures" -f csv"""
 REPORT_EXAMPLES = """\
 \b
 Examples:
@@ -52,8 +55,9 @@ Captures = Annotated[
     list[str] | None,
     typer.Argument(metavar="CAPTURE...", help="Captures: files, folders, globs, or - for standard input.", show_default=False),
 ]
-Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A capture or folder of captures, or what -o made: a .duckdb file, a folder/.")
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Captures or folders of captures; or what -o made: a .duckdb file, a folder/."),
 ]
 More = Annotated[list[str] | None, typer.Option("-r", "--read", metavar="CAPTURE", help="A further capture.", show_default=False)]
 DecodeAs = Annotated[
@@ -80,6 +84,7 @@ Format = Annotated[
         show_default=False,
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file instead.", show_default=False)
 ]
@@ -95,7 +100,7 @@ def _version(wanted: bool) -> None:
         return
     from analyzer import build
 
-    print(f"unmux {build.version()} ({'compiled' if build.is_compiled() else 'plain Python'})")
+    print(f"unmux {build.VERSION} ({'compiled' if build.is_compiled() else 'plain Python'})")
     raise typer.Exit
 
 
@@ -122,8 +127,10 @@ def analyze(
         ),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to an existing output.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="With -o: do not say what was written.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing output; with --append, add a capture it has already.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but what went wrong.")] = False,
     read: More = None,
     decode_as: DecodeAs = None,
     content: Content = "preview",
@@ -140,23 +147,27 @@ def analyze(
         raise UsageError("name a capture; `unmux --help` tells more")
     if len(paths) == 1 and output is None and source.is_there(paths[0]):
         with source.opened(paths, options) as store:
-            source.print_report(store, "overview")
+            if not quiet:
+                source.print_report(store, "overview")
         return 0
     store, heard = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
-        if output is None:
+        if quiet:
+            pass
+        elif output is None:
             source.print_report(store, "overview")
-        elif not quiet:
+        else:
             print(source.summary(store, output), file=sys.stderr)
     return 0 if heard is None else 128 + heard
 
 
 @app.command(epilog=QUERY_EXAMPLES)
 def query(
-    where: Source,
+    where: Sources,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query; - reads it from standard input.")],
     format: Format = None,  # noqa: A002
     output: Output = None,
+    force: Force = False,
     read: More = None,
     decode_as: DecodeAs = None,
     content: Content = "preview",
@@ -167,12 +178,16 @@ def query(
     """Run one SQL query over captures or a store.
 
     There is a table or view of exchanges, of messages, of streams, of connections …; `unmux tables` lists them.
+    place(connection_id, stream_index) is what the reports and `unmux follow` call a stream. Control characters that were
+    captured are escaped on a terminal and in tables, JSON and Markdown; CSV that goes to a file or pipe has them as they are.
     """
     from analyzer.commands import output as printing
     from analyzer.commands import source
 
-    paths = [where, *(read or [])]
-    form = printing.checked_format(format, output, paths)
+    paths = [*where, *(read or [])]
+    form = printing.checked_format(format, output, paths, force=force)
+    if os.path.isfile(sql):  # noqa: PTH113  # false, where Path would raise, for a text that can be no path
+        raise UsageError(f"{sql}: is a file; the query comes last")
     if sql == "-":
         if "-" in paths:
             raise UsageError("standard input cannot be both the capture and the query")
@@ -184,7 +199,7 @@ def query(
 
 @app.command()
 def shell(
-    where: Source,
+    where: Sources,
     read: More = None,
     decode_as: DecodeAs = None,
     content: Content = "preview",
@@ -196,16 +211,17 @@ def shell(
     from analyzer.commands import shell as prompt
     from analyzer.commands import source
 
-    with source.opened([where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
+    with source.opened([*where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
         return prompt.run(store)
 
 
 @app.command(epilog=REPORT_EXAMPLES)
 def report(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The report's name; `unmux reports` lists them.")],
-    where: Source,
+    where: Sources,
     format: Format = None,  # noqa: A002
     output: Output = None,
+    force: Force = False,
     read: More = None,
     decode_as: DecodeAs = None,
     content: Content = "preview",
@@ -216,9 +232,9 @@ def report(
     from analyzer.commands import output as printing
     from analyzer.commands import source
 
-    known.load(name)  # says that there is none before anything is read
-    paths = [where, *(read or [])]
-    form = printing.checked_format(format, output, paths)
+    chosen = known.load(name)  # says that there is none before anything is read
+    paths = [*where, *(read or [])]
+    form = printing.checked_format(format, output, paths, force=force, sections=[part.heading for part in chosen.shown()])
     with source.opened(paths, source.Options(decode_as, content, frames, False, None)) as store:
         source.write_report(store, name, form, output)
     return 0
@@ -235,7 +251,7 @@ def reports() -> int:
 
 @app.command()
 def follow(
-    where: Source,
+    where: Sources,
     stream: Annotated[
         str, typer.Argument(metavar="CONNECTION[:STREAM]", help="A connection's number, and a stream_index in it.")
     ],
@@ -254,29 +270,29 @@ def follow(
     """
     from analyzer.commands import follow as following
 
-    following.run([where, *(read or [])], stream, decode_as, raw=raw)
+    following.run([*where, *(read or [])], stream, decode_as, raw=raw)
     return 0
 
 
 @app.command()
 def tree(
-    where: Source,
-    connection: Annotated[
-        int | None, typer.Argument(metavar="[CONNECTION]", help="One connection_id, shown whole.", show_default=False)
-    ] = None,
+    where: Annotated[
+        list[str], typer.Argument(metavar="SOURCE... [CONNECTION]", help="Captures or a store, and a connection's number.")
+    ],
     connections: Annotated[int, typer.Option("-n", "--connections", min=1, metavar="NUMBER", help="Connections shown.")] = 30,
     streams: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Streams and exchanges shown of each connection.")] = 20,
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print what was multiplexed in what.
+    """Print what was multiplexed in what; of one connection, if the last argument is its number, everything.
 
     The numbers with a colon are what `unmux follow` takes after the connection's number: 44 and :3 are 44:3.
     """
     from analyzer.commands import source
     from analyzer.commands import tree as drawing
 
-    with source.opened([where, *(read or [])], source.Options(decode_as, "preview", False, False, None)) as store:
+    paths, connection = drawing.with_connection(where)
+    with source.opened([*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None)) as store:
         drawing.draw(store, connection, connections, streams)
     return 0
 

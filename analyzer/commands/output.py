@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,10 +34,13 @@ Row = Sequence[object]
 T = TypeVar("T")
 
 
-def checked_format(form: str | None, path: str | None, sources: Iterable[str] = ()) -> str:
+def checked_format(
+    form: str | None, path: str | None, sources: Iterable[str] = (), *, force: bool = False, sections: Sequence[str] = ()
+) -> str:
     """The format to write: ``form``, else that of the file's suffix, else a table.
 
-    Raises UsageError for an unknown format, for Parquet without a file, and for a file that is one of the ``sources``.
+    Raises UsageError for an unknown format, for Parquet without a file, and for a file that is one of the ``sources``;
+    UnmuxError, without ``force``, for one that exists. A report's ``sections`` become Parquet files of their own.
     """
     if form is None:
         form = "table" if path is None else _SUFFIXES.get(Path(path).suffix.lower(), "table")
@@ -54,6 +58,9 @@ def checked_format(form: str | None, path: str | None, sources: Iterable[str] = 
         raise UsageError(f"-o {path}: is what is read; name another file")
     if Path(path).suffix.lower() in {".duckdb", ".db"}:
         raise UsageError(f"-o {path}: results are not written as a database; `unmux analyze CAPTURE -o FILE.duckdb` makes one")
+    for file in [section_file(path, heading) for heading in sections] if form == "parquet" and sections else [Path(path)]:
+        if file.is_file() and not force:
+            raise UnmuxError(f"-o {file}: exists already; --force replaces it")
     return form
 
 
@@ -187,7 +194,7 @@ def _written(path: str) -> Iterator[Path]:
         if target.exists() and not target.is_file():  # a device or pipe
             yield target
             return
-        partial = target.with_name(target.name + ".partial")
+        partial = target.with_name(f".unmux-{secrets.token_hex(8)}.partial")  # nobody else has a file of that name
         try:
             yield partial
             partial.replace(target)
@@ -207,7 +214,7 @@ def write_sections(sections: Iterable[tuple[str, Result]], form: str, path: str 
         if form == "parquet":
             assert path is not None
             for heading, result in sections:
-                write(result, form, str(Path(path).with_stem(f"{Path(path).stem}-{_slug(heading)}")))
+                write(result, form, str(section_file(path, heading)))
         elif path is None:
             _write_sections(sections, form, sys.stdout)
         else:
@@ -225,9 +232,10 @@ def write_page(store: "Store", report: "Report", path: str) -> None:
         render.report(store, report, Console(file=file, width=FILE_WIDTH, highlight=False))
 
 
-def _slug(heading: str) -> str:
-    """The first words of a heading, for a file name."""
-    return "-".join(re.findall(r"\w+", re.split("[:,]", heading.lower())[0]))
+def section_file(path: str, heading: str) -> Path:
+    """The Parquet file of a report's section: the first words of its heading are in the name."""
+    slug = "-".join(re.findall(r"\w+", re.split("[:,]", heading.lower())[0]))
+    return Path(path).with_stem(f"{Path(path).stem}-{slug}")
 
 
 def _write_sections(sections: Iterable[tuple[str, Result]], form: str, file: TextIO) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from analyzer.commands.signals import Interrupted, handle, restore
-from analyzer.errors import UsageError
+from analyzer.errors import UnmuxError, UsageError
 from analyzer.text import escape_for_terminal
 
 if TYPE_CHECKING:
@@ -40,20 +40,31 @@ class Options:
         self.frames = frames
         self.show_secrets = show_secrets
         self.mask_key = None if mask_key is None else mask_key.encode()
+        chosen = {"-d": decode_as, "--content": content != "preview", "--frames": frames, "--show-secrets": show_secrets}
+        self._given = [name for name, value in {**chosen, "--mask-key": mask_key is not None}.items() if value]
+
+    def refuse_for_store(self, path: str) -> None:
+        """UsageError when options are given that a store cannot follow any more."""
+        if self._given:
+            raise UsageError(f"{', '.join(self._given)}: {path} is a store; that was decided when it was made from captures")
 
 
 def _decode_as(rules: list[str]) -> dict[tuple[str, int], str]:
     from analyzer import protocols
 
-    names = {dissector.name for dissector in protocols.dissectors()} if rules else set()
+    known = {dissector.name: dissector for dissector in protocols.dissectors()} if rules else {}
     found: dict[tuple[str, int], str] = {}
     for rule in rules:
         match = _DECODE_AS.fullmatch(rule)
         if match is None:
             raise UsageError(f"-d takes a rule such as tcp.port==8080,http2, not {rule!r}")
         transport, port, name = match.groups()
-        if name not in names:
-            raise UsageError(f"-d: no protocol is called {name!r}; there are: {', '.join(sorted(names))}")
+        if name not in known:
+            raise UsageError(f"-d: no protocol is called {name!r}; there are: {', '.join(sorted(known))}")
+        if transport not in known[name].transports:
+            raise UsageError(f"-d {rule}: {name} is carried by {', '.join(known[name].transports)}, not {transport}")
+        if not 0 < int(port) < 1 << 16:
+            raise UsageError(f"-d {rule}: required a port from 1 to 65535, found {port}")
         found[transport, int(port)] = name
     return found
 
@@ -64,15 +75,20 @@ class _Watch:
     The first signal ends reading, and what was read is stored; the second one is meant, and ends everything.
     """
 
-    def __init__(self, paths: list[str]) -> None:
+    def __init__(self, paths: list[str], stored: set[tuple[str, int]]) -> None:
+        """``stored`` are the names and first times of captures that are not to be read again."""
         self.signal: int | None = None
+        self._stored = stored
         self._pipes = _pipes(paths)
         self._bar: Progress | None = None
         self._captures: CaptureSet | None = None
         self._before: dict[int, Any] = {}
 
     def opened(self, captures: "CaptureSet") -> None:
-        """Begin to show progress."""
+        """Begin to show progress. UnmuxError when a capture is in the store already."""
+        for path, first_time in captures.beginnings():
+            if (Path(path).name, first_time) in self._stored:
+                raise UnmuxError(f"{path}: is in the store already: same name, same first packet; --force adds it once more")
         self._captures = captures
         if not sys.stderr.isatty():
             return
@@ -147,6 +163,17 @@ def is_there(path: str) -> bool:
     return names_store(path) and Path(path).exists()
 
 
+def _beginnings(output: str) -> set[tuple[str, int]]:
+    """The names and first times, in ns, of the captures that a store was made from; none when it is not there."""
+    from analyzer.store import open_store
+
+    if not is_there(output):
+        return set()
+    with open_store(output) as store:
+        rows = store.sql("SELECT name, epoch_ns(first_packet_at) FROM captures WHERE first_packet_at IS NOT NULL").fetchall()
+    return {(Path(name).name, first_time) for name, first_time in rows}
+
+
 def _keep_freed_memory() -> None:
     """Ask the C library to reuse what is freed between batches: pages that were given back cost a fifth of the time."""
     import ctypes
@@ -186,7 +213,8 @@ def analyzed(
     _keep_freed_memory()
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
-    with _Watch(paths) as watch:
+    stored = _beginnings(output) if append and not force and output is not None else set()
+    with _Watch(paths, stored) as watch:
         store = analyzer.analyze(
             paths,
             output=output,
@@ -211,6 +239,7 @@ def opened(paths: list[str], options: Options) -> Iterator["Store"]:
     from analyzer.store import open_store
 
     if len(paths) == 1 and names_store(paths[0]):
+        options.refuse_for_store(paths[0])
         with open_store(paths[0]) as store:
             yield store
         return

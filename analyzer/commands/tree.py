@@ -1,14 +1,16 @@
 """What was multiplexed in what, as a tree."""
 
+from pathlib import Path
+
 from rich.text import Text
 from rich.tree import Tree
 
 from analyzer.commands import output, source
-from analyzer.errors import UnmuxError
+from analyzer.errors import UnmuxError, UsageError
 from analyzer.reports.layout import NARROWEST
 from analyzer.reports.values import duration, shortened, size
 from analyzer.store import Store
-from analyzer.text import escape_for_terminal
+from analyzer.text import escape_for_terminal, parse_place, place
 
 _CONNECTIONS = """
 SELECT connection_id, client_address || ':' || client_port || ' → ' || server_address || ':' || server_port,
@@ -44,6 +46,17 @@ ORDER BY connection_id, stream_index, exchange_index NULLS FIRST
 """
 
 
+def with_connection(given: list[str]) -> tuple[list[str], int | None]:
+    """The sources, and the connection that the last argument names, if it is none. UsageError for a stream."""
+    *sources, last = given
+    named = parse_place(last)
+    if not sources or named is None or Path(last).exists():
+        return given, None
+    if named[1] is not None:
+        raise UsageError(f"{last}: is a stream; tree takes a connection, such as {place(named[0])}")
+    return sources, named[0]
+
+
 def draw(store: Store, one: int | None, connections: int, streams: int) -> None:
     """Print at most so many connections, or ``one`` whole, each with at most so many of its streams and exchanges.
 
@@ -57,12 +70,12 @@ def draw(store: Store, one: int | None, connections: int, streams: int) -> None:
         limit = streams if one is None else 1 << 62
         leaves = store.sql(_STREAMS, {"shown": shown, "streams": limit}).fetchall() if shown else []
     if one is not None and not rows:
-        raise UnmuxError(f"there is no connection {one}; `unmux report connections` lists them")
+        raise UnmuxError(f"there is no connection {place(one)}; `unmux report connections` lists them")
     inside: dict[int, list[tuple[object, ...]]] = {}
     for leaf in leaves:
         inside.setdefault(leaf[0], []).append(leaf)
     for number, ends, protocol, payload, lasts, state in rows:
-        title = Text(f"{number}  ", style="bold")
+        title = Text(f"{place(number)}  ", style="bold")
         title.append(f"{ends}  {protocol}  {size(payload)}  {duration(lasts or 0)}  {state or ''}".rstrip())
         console.print(_tree(title, inside.get(number, []), console.width), soft_wrap=True)
     if one is None and total > len(rows):
@@ -83,7 +96,9 @@ def _tree(title: Text, leaves: list[tuple[object, ...]], width: int) -> Tree:
     if leaves:
         left_out = int(str(leaves[0][-1])) - len(leaves)
         if left_out:
-            top.add(Text(f"… and {left_out:,} more: unmux tree SOURCE {leaves[0][0]} shows them all", style="dim"))
+            top.add(
+                Text(f"… and {left_out:,} more: unmux tree SOURCE {place(int(str(leaves[0][0])))} shows them all", style="dim")
+            )
     return top
 
 

@@ -10,8 +10,8 @@ A report file begins with comment lines ``-- title: …`` and ``-- about: …``;
 - ``-- empty: text``: said when there is no row; without it an empty section is left out.
 
 The name of a column says how its values are shown: ``*_ns`` is a duration, ``*_bytes`` a size, ``*_at`` a time,
-``*_share`` a share of 1, ``*_over_time`` a list of levels; ``connection``, ``stream``, ``packet``, ``status`` and the like
-are numbers that are not counted. A column that is NULL in every row is left out. A column ``of_rows`` is not shown: it
+``*_share`` a share of 1, ``*_over_time`` a list of levels; ``connection`` holds connection_ids, which are shown as
+``place()`` writes them; ``capture``, ``packet``, ``status`` and the like are numbers that are not counted. A column that is NULL in every row is left out. A column ``of_rows`` is not shown: it
 says how many rows there were before the LIMIT, and that the section may be shortened to fit a low terminal. A query
 whose only column is ``line`` writes its own sentences. A query after a line ``-- table: name`` is kept as a temporary
 table for the sections that follow.
@@ -57,6 +57,10 @@ class Report:
     title: str
     about: str
     sections: list[Section]
+
+    def shown(self) -> list[Section]:
+        """The sections that are shown, not kept as tables for those that follow."""
+        return [part for part in self.sections if part.table is None]
 
 
 def names() -> list[str]:

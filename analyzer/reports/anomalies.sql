@@ -17,7 +17,7 @@ FROM anomalies WHERE kind <> 'not_decoded' GROUP BY anomalies.kind ORDER BY time
 -- wrapped: fault
 WITH faults AS (
     SELECT
-        coalesce(connection_id || coalesce(':' || stream_index, ''), 'capture ' || capture_index, '-') AS stream, replace(kind, '_', ' ') AS kind,
+        coalesce(place(connection_id, stream_index), place(connection_id), 'capture ' || capture_index, '-') AS stream, replace(kind, '_', ' ') AS kind,
         CASE kind WHEN 'not_understood' THEN 'first bytes ' || found ELSE concat_ws(', ', 'required ' || required, 'found ' || found) END AS fault, min(packet) AS packet,
         nullif(sum(occurrences), 1)::BIGINT AS times, any_value(section) AS standard, connection_id
     FROM anomalies WHERE kind <> 'not_decoded' GROUP BY ALL

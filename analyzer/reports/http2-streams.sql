@@ -31,7 +31,7 @@ WITH chosen AS (
     ORDER BY coalesce(request_started_at, response_started_at), connection_id, stream_index LIMIT 60
 )
 SELECT
-    e.connection_id || ':' || e.stream_index AS stream, s.protocol_stream_id::BIGINT AS number,
+    place(e.connection_id, e.stream_index) AS stream, s.protocol_stream_id::BIGINT AS number,
     concat_ws(' ', request_method, coalesce(authority, '') || coalesce(e.target, '')) AS exchange,
     status_code AS status, e.duration_ns, time_to_first_byte_ns AS first_byte_ns, nullif(e.stalled_ns, 0) AS stalled_ns,
     response_content_bytes, CASE WHEN e.end_reason <> 'complete' THEN concat_ws(' ', e.end_reason, reset_code) END AS ended,

@@ -2,23 +2,23 @@
 -- about: what is in the capture, what was multiplexed, what was slow, what failed, what was not understood
 
 -- section: Capture
--- untitled: name
+-- untitled: capture, name
 -- flexible: name
 -- optional: other_packets, format
 WITH files AS (SELECT count(*) AS files FROM captures),
 shown AS (
     SELECT
-        capture_index, regexp_replace(name, '^.*/', '') AS name, format || coalesce(' in ' || compression, '') AS format,
+        capture_index, if(files > 1, capture_index, NULL) AS capture, regexp_replace(name, '^.*/', '') AS name, format || coalesce(' in ' || compression, '') AS format,
         packets, captured_bytes, first_packet_at, last_packet_at, not_decoded_packets
     FROM captures, files WHERE files <= 5
     UNION ALL
     SELECT
-        0, format('{:,} captures', files), NULL, sum(packets)::BIGINT, sum(captured_bytes)::BIGINT, min(first_packet_at),
+        0, NULL, format('{:,} captures (report captures)', files), NULL, sum(packets)::BIGINT, sum(captured_bytes)::BIGINT, min(first_packet_at),
         max(last_packet_at), sum(not_decoded_packets)::BIGINT
     FROM captures, files WHERE files > 5 GROUP BY files
 )
 SELECT
-    name, format, packets, captured_bytes, first_packet_at AS "starts_UTC",
+    capture, name, format, packets, captured_bytes, first_packet_at AS "starts_UTC",
     epoch_ns(last_packet_at) - epoch_ns(first_packet_at) AS lasts_ns, nullif(not_decoded_packets, 0) AS other_packets
 FROM shown ORDER BY capture_index;
 
@@ -128,7 +128,7 @@ ORDER BY greatest(coalesce(exchanges, 0), streams) DESC, payload_bytes DESC, con
 -- optional: stalled_ns, first_byte_ns
 -- flexible: exchange
 SELECT
-    connection_id || ':' || stream_index AS stream, concat_ws(' ', operation, target) AS exchange, status, duration_ns,
+    place(connection_id, stream_index) AS stream, concat_ws(' ', operation, target) AS exchange, status, duration_ns,
     time_to_first_byte_ns AS first_byte_ns, nullif(stalled_ns, 0) AS stalled_ns,
     (SELECT count(*) FROM exchanges WHERE duration_ns IS NOT NULL) AS of_rows
 FROM exchanges WHERE duration_ns IS NOT NULL
@@ -141,7 +141,7 @@ WITH faults AS (
     SELECT
         CASE WHEN end_reason = 'reset' THEN concat_ws(', ', 'reset', error_type)
             ELSE coalesce(error_type, CASE end_reason WHEN 'cut' THEN 'cut short' ELSE end_reason END) END AS problem,
-        concat_ws(' ', connection_id || ':' || stream_index, operation, target) AS exchange, target,
+        concat_ws(' ', place(connection_id, stream_index), operation, target) AS exchange, target,
         coalesce(started_at, 'epoch'::TIMESTAMP_NS) AS started_at
     FROM exchanges WHERE error_type IS NOT NULL OR end_reason <> 'complete'
 )

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from analyzer.text import escape_for_terminal
+from analyzer.text import escape_for_terminal, place
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NOTHING = "-"  # a value that is not known, or that the row has not
-_IDENTIFIERS = {"connection", "stream", "packet", "port", "status", "index", "message", "close_code", "status_code"}
+_IDENTIFIERS = {"stream", "capture", "packet", "port", "status", "index", "message", "close_code", "status_code"}
+_CONNECTIONS = {"connection", "stall"}  # columns of connection_ids
 _IDENTIFIER_ENDINGS = ("_id", "_index", "_port", "_packet")
 _LEAST_OF_AN_END = 10  # cells, with the arrow
 _NUMBERS = {
@@ -91,6 +92,8 @@ def text(column: str, value: object) -> str:
             return duration(value)
         if column.endswith("_bytes"):
             return size(value)
+        if column in _CONNECTIONS:
+            return place(value)
         if column in _IDENTIFIERS or column.endswith(_IDENTIFIER_ENDINGS):
             return str(value)
         return f"{value:,}"

@@ -27,7 +27,7 @@ opened AS (
     GROUP BY ALL
 )
 SELECT
-    connection_id || ':' || stream_index AS stream, target, to_server, to_client, pings, payload_bytes, largest_bytes, saved_share,
+    place(connection_id, stream_index) AS stream, target, to_server, to_client, pings, payload_bytes, largest_bytes, saved_share,
     epoch_ns(s.ended_at) - epoch_ns(s.started_at) AS lasts_ns, incomplete, nullif(closed, '') AS closed, (SELECT count(*) FROM said) AS of_rows
 FROM chosen LEFT JOIN opened USING (connection_id, stream_index) JOIN streams s USING (connection_id, stream_index)
 ORDER BY to_server + to_client DESC, connection_id, stream_index;
@@ -37,7 +37,7 @@ ORDER BY to_server + to_client DESC, connection_id, stream_index;
 -- optional: packet, started_at, frames
 -- flexible: text
 SELECT
-    connection_id || ':' || stream_index AS stream, message_index AS message, CASE direction WHEN 'to_server' THEN '→' ELSE '←' END AS way,
+    place(connection_id, stream_index) AS stream, message_index AS message, CASE direction WHEN 'to_server' THEN '→' ELSE '←' END AS way,
     coalesce(opcode, 'unknown') AS opcode, payload_bytes, started_at, nullif(frame_count, 1) AS frames, first_packet AS packet,
     CASE WHEN opcode = 'close' THEN nullif(concat_ws(' ', close_code, close_reason), '') ELSE text END AS text,
     (SELECT count(*) FROM websocket_messages) AS of_rows

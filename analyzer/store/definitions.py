@@ -13,6 +13,12 @@ import duckdb
 from analyzer import records as core
 from analyzer.errors import UnmuxError
 from analyzer.schema import EXCHANGE_COLUMNS, MESSAGE_COLUMNS, Column, Table, table_of
+from analyzer.text import CAPTURE_BITS
+
+# connections and streams as people name them, in text.place and in SQL: place(connection_id), place(connection_id, stream_index)
+_FRAMES: Final = 1 << CAPTURE_BITS
+_PLACE: Final = f"if(c >= {_FRAMES}, c // {_FRAMES} || '/', '') || c % {_FRAMES}"
+MACROS: Final = {"place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s"}
 
 SCHEMA_VERSION: Final = "1"  # changes when a table that exists changes its columns or their meaning
 
@@ -87,7 +93,9 @@ def views(tables: Mapping[str, Table]) -> dict[str, str]:
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str]) -> None:
-    """Create the views, or create them again. ValueError for anything but one SELECT each."""
+    """Create the views and macros, or create them again. ValueError for anything but one SELECT for each view."""
+    for name, definition in MACROS.items():
+        connection.execute(f"CREATE OR REPLACE MACRO {identifier(name)}{definition}")
     for name, sql in selects.items():
         statements = duckdb.extract_statements(sql)
         if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:

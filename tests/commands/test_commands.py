@@ -49,7 +49,61 @@ def test_a_file_named_like_a_command_is_read_with_r_or_as_a_path(unmux, demo, tm
 def test_several_captures_and_folders_are_read_as_one(unmux, samples):
     said = unmux(samples / "http1", samples / "websocket" / "*.pcap", "-r", samples / "demo.pcapng")
     assert said.status == 0
-    assert re.search(r"^\d+ captures ", said.out, re.M)
+    assert re.search(r"^\d+ captures \(report captures\) ", said.out, re.M)
+
+
+def test_connections_of_later_captures_have_names_that_can_be_typed_back(unmux, samples, demo):
+    both = (samples / "http1" / "keep_alive.pcap", demo)
+    out = unmux(*both).out
+    assert re.search(r"^ +0  keep_alive\.pcap ", out, re.M)
+    assert re.search(r"^ +1  demo\.pcapng ", out, re.M)
+    stream, target = re.search(r"^(1/\d+:\d+) +GET \S+?/(search\S*)", out, re.M).groups()
+    assert f"GET /{target} HTTP/1.1" in unmux("follow", *both, stream).out
+    connection = stream.partition(":")[0]
+    assert f"/{target}" in unmux("tree", *both, connection).out
+    assert unmux("tree", *both, stream).status == 2
+    sql = f"SELECT count(*) AS n FROM exchanges WHERE place(connection_id, stream_index) = '{stream}'"
+    assert int(unmux("query", *both, sql, "-f", "csv").out.split()[1]) > 0
+    assert re.search(rf"^ +{connection}  ", unmux("report", "multiplexing", *both).out, re.M)
+
+
+def test_several_captures_need_no_option(unmux, samples, demo):
+    both = (samples / "http1" / "keep_alive.pcap", demo)
+    assert unmux("query", *both, "SELECT count(*) AS n FROM captures", "-f", "csv").out == "n\n2\n"
+    assert unmux("report", "captures", *both, "-f", "csv").out.count("\n") == 4
+    assert unmux("tree", *both).out == unmux("tree", both[0], "-r", both[1]).out
+
+
+def test_a_capture_is_not_added_twice_unless_told(unmux, demo, samples, tmp_path, monkeypatch):
+    path = tmp_path / "out.duckdb"
+    other = samples / "http1" / "keep_alive.pcap"
+    assert unmux(demo, "-qo", path).status == 0
+    before = path.read_bytes()
+    monkeypatch.chdir(samples)
+    refused = unmux(other, "demo.pcapng", "-qo", path, "--append")
+    assert (refused.status, path.read_bytes()) == (1, before)
+    assert "demo.pcapng: is in the store already: same name, same first packet; --force adds it once more" in refused.err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.duckdb"]
+    assert unmux(other, "-qo", path, "--append").status == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["{path}"], ["query", "{path}", "FROM captures"], ["report", "overview", "{path}"], ["shell", "{path}"]]
+)
+@pytest.mark.parametrize("option", [["--content", "hash"], ["-d", "tcp.port==9,http2"], ["--frames"]])
+def test_options_of_analysis_are_refused_where_nothing_is_analyzed(unmux, store_path, command, option):
+    said = unmux(*(part.format(path=store_path) for part in command), *option)
+    assert (said.status, said.out) == (2, "")
+    assert f"unmux: {option[0]}: {store_path} is a store; that was decided when it was made" in said.err
+
+
+def test_quiet_prints_nothing_but_what_went_wrong(unmux, demo, store_path, tmp_path):
+    assert unmux("-q", demo).out == unmux("-q", store_path).out == ""
+    cut = tmp_path / "cut.pcapng"
+    cut.write_bytes(Path(demo).read_bytes()[:5000])
+    said = unmux("-q", cut)
+    assert (said.status, said.out) == (0, "")
+    assert "cut.pcapng: " in said.err
 
 
 def test_a_store_is_made_once_and_replaced_or_added_to_only_when_told(unmux, demo, tmp_path):
@@ -59,7 +113,8 @@ def test_a_store_is_made_once_and_replaced_or_added_to_only_when_told(unmux, dem
     assert refused.status == 1
     assert "--append adds to it, --force replaces it" in refused.err
     assert unmux(demo, "-qo", path, "--force").status == 0
-    assert unmux(demo, "-qo", path, "--append").status == 0
+    assert unmux(demo, "-qo", path, "--append").status == 1
+    assert unmux(demo, "-qo", path, "--append", "--force").status == 0
     with analyzer.open_store(str(path)) as store:
         assert store.sql("SELECT count(*), max(capture_index) FROM captures").fetchall() == [(2, 1)]
 
@@ -88,8 +143,11 @@ def test_a_folder_keeps_parquet_and_can_be_asked(unmux, demo, tmp_path):
         (["{demo}", "--content", "all"], 2, r"--content takes one of none, preview, hash, store, not 'all'"),
         (["{demo}", "-d", "80,http2"], 2, r"-d takes a rule such as tcp\.port==8080,http2"),
         (["{demo}", "-d", "tcp.port==80,gopher"], 2, r"no protocol is called 'gopher'; there are: http1, http2"),
+        (["{demo}", "-d", "udp.port==53,http1"], 2, r"-d udp\.port==53,http1: http1 is carried by tcp, not udp"),
+        (["{demo}", "-d", "tcp.port==65536,http1"], 2, r"required a port from 1 to 65535, found 65536"),
+        (["query", "{demo}", "{store}"], 2, r"is a file; the query comes last"),
         (["{demo}", "{store}"], 2, r"is a store, which cannot be read together"),
-        (["report", "nope", "{demo}"], 2, r"no report is called 'nope'; there are: anomalies, connections"),
+        (["report", "nope", "{demo}"], 2, r"no report is called 'nope'; there are: anomalies, captures, connections"),
         (["tables", "nope"], 2, r"no table is called 'nope'"),
         (["tables", "-f", "csv"], 2, r"--format takes table or markdown"),
         (["follow", "{demo}", "x"], 2, r"follow takes CONNECTION or CONNECTION:STREAM"),

@@ -143,9 +143,22 @@ def test_parquet_is_written_whole_with_its_types(ask, tmp_path):
 def test_a_query_that_fails_leaves_the_file_as_it_was(ask, tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("before")
-    assert ask("SELECT CAST(name AS INTEGER) FROM captures", "-o", path).status == 1
+    refused = ask("SELECT 1", "-o", path)
+    assert (refused.status, refused.err) == (1, f"unmux: -o {path}: exists already; --force replaces it\n")
+    assert path.read_text() == "before"
+    assert ask("SELECT CAST(name AS INTEGER) FROM captures", "-o", path, "--force").status == 1
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_existing_file_is_replaced_when_told_and_no_other_is_touched(ask, tmp_path):
+    path = tmp_path / "out.csv"
+    for name in ("out.csv", "out.csv.partial"):
+        (tmp_path / name).write_text("before")
+    assert ask("SELECT 1 AS x", "-o", path, "--force").status == 0
+    assert path.read_text() == "x\n1\n"
+    assert (tmp_path / "out.csv.partial").read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_output_may_be_a_device(ask):
@@ -208,5 +221,9 @@ def test_a_report_is_written_to_files(unmux, store_path, tmp_path):
     assert "Multiplexing" in (tmp_path / "o.txt").read_text()
     assert unmux("report", "slow-exchanges", store_path, "-o", tmp_path / "o.parquet").status == 0
     assert {path.name for path in tmp_path.glob("*.parquet")} == {"o-slowest.parquet", "o-by-target.parquet"}
+    again = unmux("report", "slow-exchanges", store_path, "-o", tmp_path / "o.parquet")
+    assert again.status == 1
+    assert "o-slowest.parquet: exists already" in again.err
+    assert unmux("report", "slow-exchanges", store_path, "-o", tmp_path / "o.parquet", "--force").status == 0
     assert unmux("report", "slow-exchanges", store_path, "-o", tmp_path / "o.json").status == 0
     assert list(json.loads((tmp_path / "o.json").read_text())) == ["Slowest", "By target, those first that took most time in all"]

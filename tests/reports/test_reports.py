@@ -59,7 +59,7 @@ def test_a_report_is_read_with_its_sections_and_directives():
 
 
 def test_there_is_no_report_of_another_name():
-    with pytest.raises(UsageError, match="there are: anomalies, connections, http2-streams"):
+    with pytest.raises(UsageError, match="there are: anomalies, captures, connections, http2-streams"):
         reports.load("../secrets")
 
 

@@ -44,7 +44,7 @@ def test_a_size_has_three_figures_in_powers_of_a_thousand(count, shown):
 
 def test_numbers_are_grouped_and_identifiers_are_not():
     assert values.text("exchanges", 1234567) == "1,234,567"
-    assert values.text("connection", 1099511627777) == "1099511627777"
+    assert values.text("connection", 1099511627777) == "1/1"
     assert values.text("first_packet", 123456) == "123456"
     assert values.text("per_connection", 1500.04) == "1,500"
     assert values.text("per_connection", 6.8333) == "6.8"
