@@ -23,6 +23,7 @@ COMPILED = [
     "analyzer/connections",
     "analyzer/codecs",
     "analyzer/protocols",
+    "analyzer/store/buffers.py",
 ]
 
 

@@ -1,16 +1,9 @@
 """Which unmux this is."""
 
 from importlib.util import find_spec
+from typing import Final
 
-
-def version() -> str:
-    """The version that is installed; 0+checkout when it runs from a checkout that is not installed."""
-    from importlib import metadata  # slow to import, and rarely asked
-
-    try:
-        return metadata.version("unmux")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
+VERSION: Final = "0.1.0"
 
 
 def is_compiled() -> bool:

@@ -58,7 +58,9 @@ TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
 DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes each; then they are numbered afresh
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 WAITING_ROWS: Final = 1024  # rows held before they are turned into columns: bounds what their contents may hold
-INSERT_BYTES: Final = 24 << 20  # Arrow memory of all tables given to DuckDB together
+INSERT_BYTES: Final = 6 << 20  # of columns given to DuckDB together: some ten row groups, and the next ones fill meanwhile
+COMMIT_BYTES: Final = 128 << 20  # of columns inserted in one transaction: what a run that is killed can lose
+ROW_GROUP_ROWS: Final = 20_480  # DuckDB compresses and writes a row group when it is full; its own 122,880 would come at the end
 SLICE_BYTES: Final = 4 << 20  # wire bytes of rows turned into columns together; as text up to four times as much
 WIDE_ROW_BYTES: Final = 8_192  # a table with more on average: DuckDB holds 2,048 rows at once whatever their size
 WIDE_BYTES: Final = 16 << 20  # of a table with wide rows; then it is written out, and a row group of its own holds them
@@ -118,4 +120,20 @@ HTTP2_SEARCH_BYTES: Final = 1 << 20  # largest frame size for which frames are s
 HTTP2_SEARCH_CHAINS: Final = (
     20_000  # chains of frames followed after a hole; random contents begin 16,000 where frames may have 1 MiB
 )
+HTTP2_SEARCH_HELD_BYTES: Final = 1 << 17  # kept after a hole until a frame is certain; 16 KiB frames need six of them at most
+HTTP2_ANSWERS: Final = 4096  # streams answered before they were seen to be opened; a hole of 45,000 bytes can open as many
 HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept
+
+# --- TLS
+TLS_SECRET_BYTES: Final = 512  # of a key log line; a premaster secret of ffdhe4096 is the longest usual one
+TLS_KEYS_BYTES: Final = 256 << 20  # secrets of all connections; about 1 KB each
+TLS_KEYS_BYTES_EACH: Final = 640  # what the secrets of a connection cost beside the first of them
+TLS_MESSAGE_BYTES: Final = 1 << 18  # a handshake message; long certificate chains have some 10 KB, post-quantum ones 100
+TLS_EXTENSIONS: Final = 256  # of one message; browsers send about 20
+TLS_CERTIFICATES: Final = 16  # of one message; chains have 2 to 4
+TLS_TRIED_BYTES: Final = 256 << 20  # of records tried with numbers and keys that did not fit: a tenth of a second
+TLS_MISSED_RECORDS: Final = 4096  # numbers tried after a hole; a window of 4 MiB in records of 1 KB
+TLS_HELD_BYTES: Final = 1 << 20  # of one direction that wait for the other, or for keys; early data is below 64 KiB
+TLS_HELD_RECORD_BYTES: Final = 300  # what a held record costs beside its body
+TLS_WRONG_RECORDS: Final = 16  # that do not authenticate before keys are held to be wrong
+TLS_RENEGOTIATIONS: Final = 64  # of one connection; servers allow a few, most none

@@ -5,7 +5,6 @@ Times are integers, nanoseconds since the epoch, UTC. A value that is not known 
 
 from typing import Annotated, Final, TypeAlias
 
-from librt.strings import BytesWriter, write_i64_le
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.schema import Record, capture, conversation, record, time
@@ -68,15 +67,6 @@ class LineNumbers:
             self.known_bytes += line.size()
         else:
             line.number = number
-
-
-def line_numbers(sections: list[list[FieldLine]], shift: i64) -> bytes:
-    """The numbers of all lines less ``shift``, as little-endian integers of 64 bits."""
-    writer = BytesWriter()
-    for lines in sections:
-        for line in lines:
-            write_i64_le(writer, line.number - shift)
-    return writer.getvalue()
 
 
 def by_class(rows: Rows) -> dict[type, Rows]:

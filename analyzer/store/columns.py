@@ -1,174 +1,163 @@
-"""Rows become columns: records -> Arrow batches -> INSERT into DuckDB.
+"""Rows become columns: records -> Arrow memory -> INSERT into DuckDB.
 
-One object per row is made by the dissectors and no further one here: ``astuple`` and ``zip`` transpose a
-batch of records in C, Arrow takes the tuples, and DuckDB reads the Arrow memory as it is.
+``astuple`` and ``zip`` transpose records in C, the columns' buffers (``buffers``) take the values, and DuckDB reads the
+buffers as they are.
 """
 
-import struct
 import sys
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, count
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, Final
 
-import arro3.core as arrow
 import duckdb
+import nanoarrow
 from msgspec.structs import astuple
+from nanoarrow.c_array import c_array_from_buffers
 
 from analyzer import limits
-from analyzer.records import FieldLine, FieldLineRecord, LineNumbers, Rows, line_numbers
+from analyzer.records import FieldLine, FieldLineRecord, LineNumbers, Rows
 from analyzer.schema import Column, Masking, Table, table_of
+from analyzer.store import buffers
+from analyzer.store.buffers import Values
 from analyzer.store.definitions import identifier
 from analyzer.store.masking import Masker
 from analyzer.text import bytes_to_text
 
-Values = Sequence[Any]  # one column of a batch
 Convert = Callable[[Values], Values]
 Mask = Callable[[bytes], bytes]
 
 _INCOMING: Final = "unmux_incoming"
-_ARROW_TYPES: Final = {
-    int: arrow.DataType.int64(),
-    bool: arrow.DataType.bool(),
-    float: arrow.DataType.float64(),
-    str: arrow.DataType.utf8(),
-    bytes: arrow.DataType.utf8(),
+_BUFFERS: Final[dict[type, tuple[type[buffers.Column], nanoarrow.Schema]]] = {
+    int: (buffers.Integers, nanoarrow.int64()),
+    bool: (buffers.Truths, nanoarrow.bool_()),
+    float: (buffers.Numbers, nanoarrow.float64()),
+    str: (buffers.Texts, nanoarrow.string()),
+    bytes: (buffers.Texts, nanoarrow.string()),
+    list: (buffers.LineLists, nanoarrow.list_(nanoarrow.int64())),
 }
+_TIME: Final = nanoarrow.timestamp("ns")
 # Each epoch of each store numbers its lines in a range of its own, so that a number left in a FieldLine by another store
 # or an earlier epoch is told by one comparison.
 _EPOCH_LINES: Final = 1 << 32
 _epochs: Final = count()
 
 
-class TableWriter:
-    """Collects the records of one table and inserts them."""
+class Batch:
+    """Rows of one table in Arrow's memory."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, table: Table, masker: Masker | None, lines: "FieldLines | None"
-    ) -> None:
+    def __init__(self, arrays: nanoarrow.Array, rows: int, size: int) -> None:
+        """``size`` in bytes."""
+        self.arrays = arrays
+        self.rows = rows
+        self.size = size
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the rows are so long that DuckDB cannot hold many of them at once."""
+        return self.size > limits.WIDE_ROW_BYTES * self.rows
+
+
+class TableWriter:
+    """Collects the rows of one table and inserts them."""
+
+    def __init__(self, table: Table, masker: Masker | None, lines: "FieldLines | None") -> None:
         """``masker`` None stores secrets as they are; ``lines`` numbers the field lines of columns that hold them."""
         columns = table.columns
         self.table = table
-        self.waiting_bytes = 0  # of the batches not inserted yet
-        self.wide_bytes = 0  # inserted in wide rows since they were last written out
+        self.waiting_bytes = 0  # of rows not inserted yet
         self.not_stored: dict[str, int] = {}  # column -> values that did not fit its type
-        self._connection = connection
-        self._names = [column.name for column in columns]
         self._columns = columns
         self._converts = [_converter(column, masker) for column in columns]
         self._texts = [i for i, column in enumerate(columns) if column.python_type in (str, bytes)]
         self._lines = lines
-        self._batches: list[arrow.RecordBatch] = []
-        selected = ", ".join(
-            f"make_timestamp_ns({identifier(column.name)})" if column.sql_type == "TIMESTAMP_NS" else identifier(column.name)
-            for column in columns
-        )
-        self._insert = f"INSERT INTO {identifier(table.name)} SELECT {selected} FROM {_INCOMING}"  # noqa: S608  # declared names only
+        self._buffers = [_BUFFERS[column.python_type][0]() for column in columns]
+        types = {
+            column.name: _TIME if column.sql_type == "TIMESTAMP_NS" else _BUFFERS[column.python_type][1] for column in columns
+        }
+        self._types = list(types.values())
+        self._row_type = nanoarrow.struct(types)
+        self._insert = f"INSERT INTO {identifier(table.name)} FROM {_INCOMING}"
 
-    def slices(self, rows: Rows) -> Iterator[Sequence[Values]]:
-        """The columns of rows, which must not change any more, in parts of bounded bytes for :meth:`add_columns`."""
+    def slices(self, rows: Rows) -> Iterator[list[Values]]:
+        """The columns of rows, which must not change any more, in parts of bounded bytes for :meth:`add`."""
         return self._sliced(list(zip(*map(astuple, rows), strict=True)))
 
-    def add_columns(self, columns: Sequence[Values]) -> None:
-        """Take rows as columns, in the order of declaration."""
-        for part in self._sliced(columns):
-            self._add_part(part)
-
-    def _sliced(self, columns: Sequence[Values]) -> Iterator[Sequence[Values]]:
+    def _sliced(self, columns: list[Values]) -> Iterator[list[Values]]:
         rows = len(columns[0])
-        if rows > 1 and sum(sum(map(len, filter(None, columns[i]))) for i in self._texts) > limits.SLICE_BYTES:
+        if rows > 1 and sum(buffers.text_bytes(columns[i]) for i in self._texts) > limits.SLICE_BYTES:
             yield from self._sliced([values[: rows // 2] for values in columns])
             yield from self._sliced([values[rows // 2 :] for values in columns])
         else:
             yield columns
 
-    def _add_part(self, columns: Sequence[Values]) -> None:
-        arrays = [
-            self._array(column, values if convert is None else convert(values))
-            for column, convert, values in zip(self._columns, self._converts, columns, strict=True)
-        ]
-        batch = arrow.RecordBatch.from_arrays(arrays, names=self._names)
-        self._batches.append(batch)
-        self.waiting_bytes += batch.nbytes
+    def add(self, columns: list[Values]) -> None:
+        """Take rows as columns, in the order of declaration."""
+        for column, convert, buffer, values in zip(self._columns, self._converts, self._buffers, columns, strict=True):
+            if column.python_type is list:
+                assert self._lines is not None
+                assert isinstance(buffer, buffers.LineLists)
+                buffer.shift = self._lines.number(values)
+            converted = values if convert is None else convert(values)
+            try:
+                buffer.append(converted)
+            except (OverflowError, TypeError, ValueError):  # rare: look for the values that do not fit
+                buffer.append(tuple([self._fitting(column, value) for value in converted]))
+        self.waiting_bytes = sum(buffer.size() for buffer in self._buffers)
 
-    def take(self) -> list[arrow.RecordBatch]:
-        """Take the batches that are not inserted yet."""
-        batches = self._batches
-        self._batches = []
+    def take(self) -> Batch | None:
+        """Take the rows that are not inserted yet; None when there are none."""
+        rows = self._buffers[0].length
+        if not rows:
+            return None
+        arrays = [_array(kind, buffer, rows) for kind, buffer in zip(self._types, self._buffers, strict=True)]
+        batch = Batch(
+            nanoarrow.Array(c_array_from_buffers(self._row_type, rows, [None], children=arrays)), rows, self.waiting_bytes
+        )
         self.waiting_bytes = 0
-        return batches
+        return batch
 
-    def insert(self, batches: list[arrow.RecordBatch]) -> None:
-        """Insert batches."""
-        if batches:
-            if is_wide(batches):
-                self.wide_bytes += sum(batch.nbytes for batch in batches)
-            self._connection.register(_INCOMING, arrow.Table.from_batches(batches))
-            self._connection.execute(self._insert)
-            self._connection.unregister(_INCOMING)
+    def insert(self, connection: duckdb.DuckDBPyConnection, batch: Batch) -> None:
+        """Insert rows that were taken."""
+        connection.register(_INCOMING, batch.arrays)
+        connection.execute(self._insert)
+        connection.unregister(_INCOMING)
 
-    def _array(self, column: Column, values: Values) -> arrow.Array:
-        if column.python_type is list:
-            assert self._lines is not None
-            return self._lines.lists(values)
-        kind = _ARROW_TYPES[column.python_type]
-        try:
-            if column.python_type is int and None not in values:
-                return _integers(array("q", struct.pack(f"{len(values)}q", *values)))
-            return arrow.Array(values, kind)
-        except (OverflowError, TypeError, UnicodeEncodeError, struct.error):  # rare: look for the values that do not fit
-            return arrow.Array([self._fitting(column, value, kind) for value in values], kind)
-
-    def _fitting(self, column: Column, value: Any, kind: arrow.DataType) -> Any:
+    def _fitting(self, column: Column, value: Any) -> Any:
         """The value, or what can be stored of it: None where it is of another type, which is counted."""
         if isinstance(value, str) and column.python_type is str:
             return value.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
         try:
-            arrow.Array([value], kind)
-        except (OverflowError, TypeError):
+            _BUFFERS[column.python_type][0]().append((value,))
+        except (OverflowError, TypeError, ValueError):
             self.not_stored[column.name] = self.not_stored.get(column.name, 0) + 1
             return None
         return value
 
 
-def is_wide(batches: list[arrow.RecordBatch]) -> bool:
-    """Whether the rows of a table's batches are so long that DuckDB cannot hold many of them at once."""
-    return sum(batch.nbytes for batch in batches) > limits.WIDE_ROW_BYTES * sum(batch.num_rows for batch in batches)
-
-
 class FieldLines:
     """Numbers the distinct field lines, and writes each to the table ``field_lines`` when it gets its number."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, masker: Masker | None, first_line: int) -> None:
+    def __init__(self, masker: Masker | None, first_line: int) -> None:
         """``first_line`` is the line_id of the first new line: not 0 when a store is appended to."""
-        self.writer = TableWriter(connection, table_of(FieldLineRecord), None, None)
+        self.writer = TableWriter(table_of(FieldLineRecord), None, None)
         self._masker = masker
         self._next_line = first_line
         self._begin_epoch()
 
-    def lists(self, sections: Sequence[list[FieldLine] | None]) -> arrow.Array:
-        """Make the Arrow array of the lists of line_ids, one for each section."""
+    def number(self, sections: Values) -> int:
+        """Number the lines of sections; returns by how much their numbers are above their line_ids."""
         numbers = self._numbers
         if len(numbers.known) >= limits.DISTINCT_LINES or numbers.known_bytes >= limits.DISTINCT_LINE_BYTES:
             numbers = self._begin_epoch()
-        filled = [section or [] for section in sections]
-        numbers.number(filled)
+        numbers.number([section for section in sections if section])
         if numbers.new:
             self._write(numbers.new)
             numbers.new = []
-        line_ids = array("q", line_numbers(filled, self._shift))
-        if sys.byteorder == "big":
-            line_ids.byteswap()
-        offsets = array("i", accumulate(map(len, filled), initial=0))
-        lists = arrow.list_array(arrow.Array.from_buffer(offsets), _integers(line_ids))
-        if None not in sections:
-            return lists
-        known = [None if section is None else i for i, section in enumerate(sections)]
-        return arrow.Array.from_arrow(lists.take(arrow.Array(known, _ARROW_TYPES[int])))
+        return self._shift
 
     def _begin_epoch(self) -> LineNumbers:
         base = next(_epochs) * _EPOCH_LINES
-        self._shift = base - self._next_line  # number - line_id
+        self._shift = base - self._next_line
         self._numbers = LineNumbers(base, base + _EPOCH_LINES)
         return self._numbers
 
@@ -180,12 +169,17 @@ class FieldLines:
         values = [line.value for line in lines]
         if self._masker is not None:
             values = list(map(self._masker.field, names, values))
-        self.writer.add_columns([line_ids, names, values, [line.provenance for line in lines]])
+        self.writer.add([tuple(line_ids), tuple(names), tuple(values), tuple([line.provenance for line in lines])])
 
 
-def _integers(values: "array[int]") -> arrow.Array:
-    """Native integers of 64 bits as they are in memory; Arrow takes no empty buffer."""
-    return arrow.Array.from_buffer(values) if values else arrow.Array([], _ARROW_TYPES[int])
+def _array(kind: nanoarrow.Schema, buffer: buffers.Column, rows: int) -> Any:
+    """The Arrow array of a column, whose buffers are taken."""
+    taken = buffer.take()
+    if isinstance(buffer, buffers.LineLists):
+        elements = taken.pop() or b""
+        children = [c_array_from_buffers(nanoarrow.int64(), len(elements) // 8, [None, elements])]
+        return c_array_from_buffers(kind, rows, taken, children=children)
+    return c_array_from_buffers(kind, rows, taken)
 
 
 def _converter(column: Column, masker: Masker | None) -> Convert | None:
@@ -205,15 +199,18 @@ def _texts(limit: int, mask: Mask | None) -> Convert:
         for value in set(values):
             if value is not None:
                 texts[value] = bytes_to_text(value if mask is None else mask(value), limit)
-        return [texts[value] for value in values]
+        return tuple([texts[value] for value in values])
 
     return convert
 
 
 def _masked_strings(mask: Mask) -> Convert:
     def convert(values: Values) -> Values:
-        return [
-            None if value is None else mask(value.encode("utf-8", "surrogatepass")).decode("utf-8", "replace") for value in values
-        ]
+        return tuple(
+            [
+                None if value is None else mask(value.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+                for value in values
+            ]
+        )
 
     return convert

@@ -60,8 +60,14 @@ def connect(database: Path | None, *, read_only: bool = False, loading: bool = F
     if loading:
         config["threads"] = 1
         config["preserve_insertion_order"] = "false"  # one thread keeps it, and Parquet row groups may be bounded in bytes
+    attaches = loading and database is not None  # only so can the size of row groups be chosen
     try:
-        return duckdb.connect(":memory:" if database is None else str(database), read_only=read_only, config=config)
+        connection = duckdb.connect(
+            ":memory:" if database is None or attaches else str(database), read_only=read_only, config=config
+        )
+        if attaches:
+            connection.execute(f"ATTACH {literal(str(database))} AS unmux (ROW_GROUP_SIZE {limits.ROW_GROUP_ROWS}); USE unmux")
+        return connection
     except duckdb.Error as error:
         raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
 
@@ -93,9 +99,12 @@ class Place:
         """The tables that are appended to; None when there are none."""
         return None
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
-        """Make what was loaded permanent; returns the connection to query it through."""
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
+        """Make what was loaded permanent."""
         self.connection.execute("CHECKPOINT")
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """The connection to query it through when it is finished; called once. UnmuxError when it cannot be opened."""
         self.connection.execute(f"SET memory_limit = {literal(limits.QUERY_MEMORY)}")
         self.connection.execute("RESET threads")
         self.connection.execute("RESET preserve_insertion_order")
@@ -106,7 +115,8 @@ class Place:
         self.connection.close()
 
     def close(self) -> None:
-        """Give back what is temporary. The connection is closed."""
+        """Give back what is temporary."""
+        self.connection.close()
         self._remove()
 
 
@@ -146,11 +156,14 @@ class FilePlace(Place):
         """The copy of the file that is appended to."""
         return self.connection if self._appends else None
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
-        """Give the file its name and open it read-only."""
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
+        """Give the file its name."""
         self.connection.execute("CHECKPOINT")
         self.connection.close()
         self._partial.replace(self._path)
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """Open the file read-only."""
         return connect(self._path, read_only=True)
 
     def discard(self) -> None:
@@ -197,7 +210,7 @@ class FolderPlace(Place):
         """The Parquet files when they are appended to."""
         return _open_parquet(self._path, self._manifest) if self._manifest else None
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
+    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
         """Write a Parquet file per table, then the manifest, then remove those that only the one before it named."""
         listed: dict[str, list[str]] = {name: list(names) for name, names in self._manifest.get("tables", {}).items()}
         for table in tables:
@@ -221,6 +234,9 @@ class FolderPlace(Place):
         for old in self._old_files - _named_files(self._manifest):
             (self._path / old).unlink(missing_ok=True)
         self.connection.close()
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """Open the Parquet files."""
         return _open_parquet(self._path, self._manifest)
 
     def discard(self) -> None:

@@ -11,14 +11,13 @@ from threading import Thread
 from types import TracebackType
 from typing import Final, Self
 
-import arro3.core as arrow
 import duckdb
 
 from analyzer import build, limits
 from analyzer.errors import UnmuxError
 from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord, by_class
 from analyzer.schema import table_of
-from analyzer.store.columns import FieldLines, TableWriter, is_wide
+from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import (
     SCHEMA_VERSION,
     check_tables,
@@ -57,27 +56,27 @@ class _Loader:
         self.place = place_for(path, append=append, force=force)
         self.connection = self.place.connection
         self.next_capture_index = 0
-        self.added_rows = False
+        self.added: dict[str, int] = {}  # table -> rows
         self.metadata: set[tuple[str, str]] = set()  # facts that are stored already
+        self._waiting: Rows = []
+        self._is_begun = False  # a transaction
+        self._uncommitted_bytes = 0
+        self._wide_bytes: dict[type, int] = {}  # inserted in wide rows since a table was last written out
+        self.failure: BaseException | None = None  # to insert: what was committed before stays
         try:
             first_line_id = self._continue()
-            self.connection.execute("BEGIN")
-            create_tables(self.connection, self.tables)
-            comment_tables(self.connection, self.tables)
-            create_views(self.connection, views(self.tables))
-            self.connection.execute("COMMIT")
         except BaseException:
             self.place.discard()
             self.place.close()
             raise
-        self.lines = FieldLines(self.connection, masker, first_line_id)
+        # DuckDB takes as long for this as a capture of 10 MB takes to read
+        self._background: Thread | None = Thread(target=self._declare)
+        self._background.start()
+        self.lines = FieldLines(masker, first_line_id)
         self.writers: dict[type, TableWriter] = {
-            table.record: TableWriter(self.connection, table, masker, self.lines) for table in self.tables.values()
+            table.record: TableWriter(table, masker, self.lines) for table in self.tables.values()
         }
         self.writers[FieldLineRecord] = self.lines.writer
-        self._waiting: Rows = []
-        self._inserting: Thread | None = None
-        self.failure: BaseException | None = None  # to insert: what was inserted before stays
 
     def _continue(self) -> int:
         """Look at the store that is appended to; returns the first line_id that is free."""
@@ -100,14 +99,25 @@ class _Loader:
         self.next_capture_index = int(highest_index) + 1
         return int(highest_line) + 1
 
+    def _declare(self) -> None:
+        """Create tables and views."""
+        try:
+            self.connection.execute("BEGIN")
+            create_tables(self.connection, self.tables)
+            comment_tables(self.connection, self.tables)
+            create_views(self.connection, views(self.tables))
+            self.connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
+            self.failure = error
+
     def is_worth_keeping(self) -> bool:
         """Whether rows were added to a store that has a name."""
-        return self.place.is_named and (self.added_rows or bool(self._waiting))
+        return self.place.is_named and bool(self.added or self._waiting)
 
     def give_up(self) -> None:
         """End without finishing: nothing stays of a store without rows, and what a failed one has stays where it is."""
-        if self._inserting is not None:
-            self._inserting.join()
+        if self._background is not None:
+            self._background.join()
         if self.is_worth_keeping():
             self.connection.close()
         else:
@@ -116,67 +126,80 @@ class _Loader:
     def add(self, rows: Rows) -> None:
         self._waiting += rows
         if len(self._waiting) >= limits.WAITING_ROWS:
-            self.sort()
+            self._sort()
 
-    def sort(self) -> None:
+    def _sort(self) -> None:
         """Hand the waiting rows to their tables."""
         if not self._waiting:
             return
-        self.added_rows = True
         waiting = self._waiting
         self._waiting = []
         for kind, rows in by_class(waiting).items():
             if kind not in self.writers:
                 raise TypeError(f"{kind.__name__} is not among the records that the store was made with")
             writer = self.writers[kind]
+            self.added[writer.table.name] = self.added.get(writer.table.name, 0) + len(rows)
             for columns in writer.slices(rows):
-                writer.add_columns(columns)
+                writer.add(columns)
                 if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
-                    self._insert()
+                    self._insert(self._uncommitted_bytes >= limits.COMMIT_BYTES)
 
     def flush(self) -> None:
-        """Insert everything that was added."""
-        self.sort()
-        self._insert()
-        self._wait()
+        """Insert and commit everything that was added."""
+        self._sort()
+        self._insert(True)
+        self.wait()
 
-    def _insert(self) -> None:
+    def _insert(self, commits: bool) -> None:
         """Hand all batches to a thread that inserts them, while the next ones are collected here."""
-        self._wait()
-        batches = [(writer, writer.take()) for writer in self.writers.values()]
-        self._inserting = Thread(target=self._write, args=(batches,))
-        self._inserting.start()
+        self.wait()
+        batches = [(writer, batch) for writer in self.writers.values() if (batch := writer.take()) is not None]
+        self._background = Thread(target=self._write, args=(batches, commits))
+        self._background.start()
 
-    def _write(self, batches: list[tuple[TableWriter, list[arrow.RecordBatch]]]) -> None:
-        """Insert all in one transaction: DuckDB writes its tables out once for each."""
+    def _write(self, batches: list[tuple[TableWriter, Batch]], commits: bool) -> None:
+        """Insert batches.
+
+        A transaction takes many of them: DuckDB then compresses and writes row groups as soon as they are full, and
+        just the last one of each table when it commits.
+        """
         try:
-            if any(taken and is_wide(taken) for _, taken in batches):
+            if any(batch.is_wide for _, batch in batches):
                 keep_row_groups(self.connection)
-            self.connection.execute("BEGIN")
-            for writer, taken in batches:
-                writer.insert(taken)
-            self.connection.execute("COMMIT")
-            if any(writer.wide_bytes >= limits.WIDE_BYTES for writer, _ in batches):
+            if not self._is_begun:
+                self.connection.execute("BEGIN")
+                self._is_begun = True
+            for writer, batch in batches:
+                writer.insert(self.connection, batch)
+                self._uncommitted_bytes += batch.size
+                if batch.is_wide:
+                    kind = writer.table.record
+                    self._wide_bytes[kind] = self._wide_bytes.get(kind, 0) + batch.size
+            has_wide_groups = any(size >= limits.WIDE_BYTES for size in self._wide_bytes.values())
+            if commits or has_wide_groups:
+                self.connection.execute("COMMIT")
+                self._is_begun = False
+                self._uncommitted_bytes = 0
+            if has_wide_groups:
                 self.connection.execute("CHECKPOINT")
-                for writer, _ in batches:
-                    writer.wide_bytes = 0
-        except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for; a panic of Arrow is no Exception
+                self._wide_bytes = {}
+        except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
             self.failure = error
 
-    def _wait(self) -> None:
-        """Wait until what was handed over is inserted; raises what went wrong there."""
-        if self._inserting is not None:
-            self._inserting.join()
-            self._inserting = None
+    def wait(self) -> None:
+        """Wait until what was handed over is done; raises what went wrong there."""
+        if self._background is not None:
+            self._background.join()
+            self._background = None
         if self.failure is not None:
             raise self.failure
 
-    def finish(self, complete: bool) -> duckdb.DuckDBPyConnection:
-        self.sort()  # tells what does not fit
+    def finish(self, complete: bool) -> None:
+        self._sort()  # tells what does not fit
         self.add(self._not_stored())
         self.add(self._facts(complete))
         self.flush()
-        return self.place.finish(self.tables, views(self.tables))
+        self.place.finish(self.tables, views(self.tables))
 
     def _not_stored(self) -> Rows:
         """Faults of dissectors that gave a column values of another type."""
@@ -194,7 +217,7 @@ class _Loader:
     def _facts(self, complete: bool) -> Rows:
         facts = {
             "schema_version": SCHEMA_VERSION,
-            "unmux_version": build.version(),
+            "unmux_version": build.VERSION,
             "duckdb_version": duckdb.__version__,
             "build": "compiled" if build.is_compiled() else "interpreted",
             "is_complete": str(complete).lower(),
@@ -229,6 +252,7 @@ class Store:
         """
         self._loader: _Loader | None = None
         self._place: Place | None = None
+        self._connection: duckdb.DuckDBPyConnection | None = None
         if read_only:
             if path is None:
                 raise UnmuxError("there is no temporary store to open")
@@ -236,7 +260,6 @@ class Store:
             return
         masker = None if show_secrets else Masker(mask_key)
         self._loader = _Loader(path, append, force, masker, options or {}, records)
-        self._connection = self._loader.connection
         self._place = self._loader.place
 
     def next_capture_index(self) -> int:
@@ -257,7 +280,7 @@ class Store:
         """
         loader = self._loading()
         try:
-            self._connection = loader.finish(complete)
+            loader.finish(complete)
         except (duckdb.Error, OSError) as error:
             raise self._unwritten(error) from error
         self._loader = None
@@ -270,16 +293,16 @@ class Store:
         """
         if self._loader is not None:
             self._loader.flush()
-        return self._connection.sql(query, params=params)
+        return self._connected().sql(query, params=params)
 
     def tables(self) -> list[str]:
         """The names of the tables and views."""
         names = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
-        return [name for (name,) in self._connection.execute(f"{names} ORDER BY 1").fetchall()]
+        return [name for (name,) in self._connected().execute(f"{names} ORDER BY 1").fetchall()]
 
     def interrupt(self) -> None:
         """Stop the query that another thread runs; it raises ``duckdb.InterruptException``."""
-        self._connection.interrupt()
+        self._connected().interrupt()
 
     def export_parquet(self, query: str, path: str | os.PathLike[str]) -> None:
         """Write the result of a SELECT, or ``FROM table``, to a Parquet file. Raises ``duckdb.Error``."""
@@ -294,15 +317,27 @@ class Store:
             if self._loader is not None:
                 self._loader.give_up()
                 self._loader = None
-            self._connection.close()
+            if self._connection is not None:
+                self._connection.close()
             if self._place is not None:
                 self._place.close()
+                self._place = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        if self._loader is not None:
+            self._loader.wait()
+            return self._loader.connection
+        if self._connection is None:
+            if self._place is None:
+                raise UnmuxError("the store is closed")
+            self._connection = self._place.reader()
+        return self._connection
 
     def _loading(self) -> _Loader:
         if self._loader is None:

@@ -1,0 +1,204 @@
+"""Columns as Arrow lays them out in memory (Arrow Columnar Format, "Physical Memory Layout"), filled value by value.
+
+A column is a buffer of values, little-endian, and a bit per value that says whether it is known; texts and lists have
+their elements one after the other, and the offset at which each begins. Only compiled is this fast.
+"""
+
+from typing import Any
+
+from librt.strings import BytesWriter, write_f64_le, write_i32_le, write_i64_le
+from mypy_extensions import i32, i64
+
+from analyzer.records import FieldLine
+
+Values = tuple[Any, ...]
+"""The values of a column of some rows; None where one is not known."""
+
+
+class Column:
+    """A column of values of one size; its subclasses say of what."""
+
+    def __init__(self) -> None:
+        self.length: i64 = 0
+        self._nulls: i64 = 0
+        self._known = BytesWriter()
+        self._known_bits: i64 = 0  # of the values since the last whole byte
+        self._bit: i64 = 1  # of the next value
+        self._values = BytesWriter()
+        self._offsets = BytesWriter()  # stays empty but for texts and lists
+
+    def append(self, values: Values) -> None:
+        """Add values. TypeError, OverflowError or ValueError, and none is added, where one does not fit."""
+        before = len(self._values)
+        try:
+            self._put(values)
+        except (TypeError, OverflowError, ValueError):
+            self._values.truncate(before)
+            raise
+        self._note(values)
+
+    def size(self) -> i64:
+        """Bytes in its buffers."""
+        return len(self._values) + len(self._offsets)
+
+    def take(self) -> list[bytes | None]:
+        """Take the buffers in Arrow's order; the column is empty afterwards."""
+        if self._bit > 1:
+            self._known.append(self._known_bits)
+        known = self._known.getvalue() if self._nulls else None
+        values = self._values.getvalue()
+        self._known = BytesWriter()
+        self._values = BytesWriter()
+        self._known_bits = 0
+        self._bit = 1
+        self.length = 0
+        self._nulls = 0
+        return [known, values]
+
+    def _put(self, values: Values) -> None:
+        raise NotImplementedError
+
+    def _note(self, values: Values) -> None:
+        """Note which values are known."""
+        self.length += len(values)
+        bits = self._known_bits
+        bit = self._bit
+        known = self._known
+        for value in values:
+            if value is None:
+                self._nulls += 1
+            else:
+                bits |= bit
+            bit <<= 1
+            if bit == 256:
+                known.append(bits)
+                bits = 0
+                bit = 1
+        self._known_bits = bits
+        self._bit = bit
+
+
+class Integers(Column):
+    """Integers of 64 bits."""
+
+    def _put(self, values: Values) -> None:
+        writer = self._values
+        for value in values:
+            if value is None:
+                write_i64_le(writer, 0)
+            else:
+                number: i64 = value
+                write_i64_le(writer, number)
+
+
+class Numbers(Column):
+    """Floating-point numbers of 64 bits."""
+
+    def _put(self, values: Values) -> None:
+        for value in values:
+            write_f64_le(self._values, 0.0 if value is None else value)
+
+
+class Truths(Column):
+    """True or false, a bit each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._true_bits: i64 = 0  # of the values since the last whole byte
+
+    def take(self) -> list[bytes | None]:
+        """Take the buffers in Arrow's order; the column is empty afterwards."""
+        if self._bit > 1:
+            self._values.append(self._true_bits)
+        self._true_bits = 0
+        return super().take()
+
+    def _put(self, values: Values) -> None:
+        for value in values:
+            if value is not None and not isinstance(value, bool):
+                raise TypeError(f"{type(value).__name__} is not bool")
+        bits = self._true_bits
+        bit = self._bit
+        writer = self._values
+        for value in values:
+            if value is True:
+                bits |= bit
+            bit <<= 1
+            if bit == 256:
+                writer.append(bits)
+                bits = 0
+                bit = 1
+        self._true_bits = bits
+
+
+class Texts(Column):
+    """Texts, as UTF-8; together below 2 GiB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        write_i32_le(self._offsets, 0)
+
+    def take(self) -> list[bytes | None]:
+        """Take the buffers in Arrow's order; the column is empty afterwards."""
+        return _with_offsets(self, super().take())
+
+    def _put(self, values: Values) -> None:
+        joined: str = "".join([value for value in values if value is not None])
+        encoded = joined.encode()
+        offset: i32 = len(self._values)
+        offsets = self._offsets
+        if len(encoded) == len(joined):
+            for value in values:
+                if value is not None:
+                    text: str = value
+                    offset += len(text)
+                write_i32_le(offsets, offset)
+        else:
+            for value in values:
+                if value is not None:
+                    wide: str = value
+                    offset += len(wide.encode())
+                write_i32_le(offsets, offset)
+        self._values.write(encoded)
+
+
+class LineLists(Column):
+    """Lists of numbered field lines, as their numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        write_i32_le(self._offsets, 0)
+        self.shift: i64 = 0  # number of a line less the number to write
+
+    def take(self) -> list[bytes | None]:
+        """Take the buffers in Arrow's order, the numbers last; the column is empty afterwards."""
+        return _with_offsets(self, super().take())
+
+    def _put(self, values: Values) -> None:
+        shift = self.shift
+        writer = self._values
+        offset: i32 = len(writer) >> 3
+        for value in values:
+            if value is not None:
+                section: list[FieldLine] = value
+                for line in section:
+                    write_i64_le(writer, line.number - shift)
+                offset += len(section)
+            write_i32_le(self._offsets, offset)
+
+
+def _with_offsets(column: Column, taken: list[bytes | None]) -> list[bytes | None]:
+    """The buffers of a column, with its offsets between what is known and the elements."""
+    taken.insert(1, column._offsets.getvalue())
+    column._offsets = BytesWriter()
+    write_i32_le(column._offsets, 0)
+    return taken
+
+
+def text_bytes(values: Values) -> i64:
+    """How long texts, or bytes that become texts, are together; unknown ones have no length."""
+    total: i64 = 0
+    for value in values:
+        if value is not None:
+            total += len(value)
+    return total
