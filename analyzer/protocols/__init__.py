@@ -1,10 +1,8 @@
 """5. One file per protocol: its records and its dissector. This module finds them."""
 
 import importlib
-import os
 import pkgutil
-import sys
-from collections.abc import Iterator
+from importlib.metadata import entry_points
 
 from analyzer.dissector import Dissector
 
@@ -19,25 +17,6 @@ def dissectors() -> list[type[Dissector]]:
     found: list[type[Dissector]] = []
     for module in pkgutil.iter_modules(__path__):
         found += importlib.import_module(f"{__name__}.{module.name}").DISSECTORS
-    if any(ENTRY_POINTS.encode() in text for text in _entry_points_files()):
-        from importlib.metadata import entry_points  # takes as long to import as everything above
-
-        for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry_point: entry_point.name):
-            found.append(entry_point.load())
+    for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry_point: entry_point.name):
+        found.append(entry_point.load())
     return found
-
-
-def _entry_points_files() -> Iterator[bytes]:
-    """What the distributions on the path declare."""
-    for folder in sys.path:
-        try:
-            names = os.listdir(folder or os.curdir)  # noqa: PTH208  # hundreds of them, at every start
-        except OSError:
-            continue
-        for name in names:
-            if name.endswith((".dist-info", ".egg-info")):
-                try:
-                    with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:  # noqa: PTH118, PTH123  # likewise
-                        yield file.read()
-                except OSError:
-                    continue
