@@ -241,11 +241,12 @@ def report(
 
 
 @app.command()
-def reports() -> int:
+def reports(format: Format = None, output: Output = None, force: Force = False) -> int:  # noqa: A002
     """List the reports."""
+    from analyzer.commands import output as printing
     from analyzer.commands import reference
 
-    reference.reports()
+    reference.reports(printing.checked_format(format, output, force=force), output)
     return 0
 
 
@@ -302,19 +303,23 @@ def tables(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="One table or view, with its columns.", show_default=False)
     ] = None,
-    format: Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="table or markdown.")] = "table",  # noqa: A002
+    format: Format = None,  # noqa: A002
+    output: Output = None,
+    force: Force = False,
 ) -> int:
-    """Describe the tables and their columns."""
+    """Describe the tables and their columns; as Markdown all of them."""
+    from analyzer.commands import output as printing
     from analyzer.commands import reference
 
-    reference.tables(name, format)
+    reference.tables(name, printing.checked_format(format, output, force=force), output)
     return 0
 
 
 @app.command()
-def protocols() -> int:
+def protocols(format: Format = None, output: Output = None, force: Force = False) -> int:  # noqa: A002
     """List the protocols that unmux takes apart."""
+    from analyzer.commands import output as printing
     from analyzer.commands import reference
 
-    reference.protocols()
+    reference.protocols(printing.checked_format(format, output, force=force), output)
     return 0

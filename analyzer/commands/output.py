@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 from analyzer.commands.signals import Interrupted
 from analyzer.errors import UnmuxError, UsageError
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
     from analyzer.reports import Report
     from analyzer.store import Store
+
+    class Interruptible(Protocol):
+        """What runs queries: a store or a connection."""
+
+        def interrupt(self) -> None:
+            """Stop the query that runs."""
+
 
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 TABLE_ROWS = 10_000  # a table is laid out whole, in memory; other formats are written row by row
@@ -76,7 +83,7 @@ def duckdb_errors() -> Iterator[None]:
         raise UnmuxError("\n".join(told[:8])) from None
 
 
-def interruptibly(store: "Store", work: Callable[[], T]) -> T:
+def interruptibly(store: "Interruptible", work: Callable[[], T]) -> T:
     """Run a query so that Ctrl-C stops it: DuckDB hears of it for certain only from another thread than the query's."""
     done: list[T] = []
     failed: list[BaseException] = []
@@ -106,7 +113,7 @@ def interruptibly(store: "Store", work: Callable[[], T]) -> T:
 class Result:
     """What a query gives, not run yet."""
 
-    def __init__(self, store: "Store", relation: "DuckDBPyRelation") -> None:
+    def __init__(self, store: "Interruptible", relation: "DuckDBPyRelation") -> None:
         self.store = store
         self.relation = relation
         self.columns = relation.columns
@@ -167,6 +174,18 @@ def ask(store: "Store", sql: str, form: str, path: str | None = None, most: int 
         if relation is None:
             raise UsageError("there is no statement")
         write(Result(store, relation), form, path, most)
+
+
+def listing(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> Result:
+    """Rows that no store holds, as the result of a query; at least one."""
+    import duckdb
+
+    values = [list(row) for row in rows]
+    places = ", ".join(["(" + ", ".join("?" * len(columns)) + ")"] * len(values))
+    names = ", ".join(f'"{name}"' for name in columns)
+    connection = duckdb.connect(config={"threads": 1})
+    relation = connection.sql(f"FROM (VALUES {places}) listed({names})", params=[cell for row in values for cell in row])  # the callers' own names
+    return Result(connection, relation)
 
 
 def write(result: Result, form: str, path: str | None = None, most: int = TABLE_ROWS) -> None:

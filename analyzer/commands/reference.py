@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from analyzer import protocols as known_protocols
 from analyzer import reports as known_reports
-from analyzer.commands import source
+from analyzer.commands import output, source
 from analyzer.errors import UsageError
 from analyzer.schema import Table, table_of
 from analyzer.store import Store, definitions
@@ -32,29 +32,32 @@ def all_tables() -> list[Table]:
     )
 
 
-def tables(name: str | None, form: str) -> None:
-    """Print all tables and views, or one with its columns. UsageError for an unknown name or format."""
-    if form not in {"table", "markdown"}:
-        raise UsageError(f"--format takes table or markdown, not {form!r}")
+def tables(name: str | None, form: str, path: str | None) -> None:
+    """Print all tables and views, or one with its columns; as Markdown, tables with all columns. UsageError for an unknown name."""
     found = {table.name: table for table in all_tables()}
     told = views(found)
-    if name is None and form == "markdown":
-        print(markdown(list(found.values())), end="")
-    elif name is None:
+    if name is not None and name not in found and name not in told:
+        raise UsageError(f"no table is called {name!r}; `unmux tables` lists them")
+    is_for_people = form == "table" and path is None
+    if form == "markdown" and path is None and name not in told:
+        print(markdown(list(found.values()) if name is None else [found[name]]), end="")
+    elif name is None and is_for_people:
         _print([("table", "one row per"), *((table.name, table.row) for table in found.values())])
         print()
         _print([("view", "one row per"), *told.items()])
-    elif name in found and form == "markdown":
-        print(markdown([found[name]]), end="")
-    elif name in found:
-        source.console().print(f"{name}: one row per {found[name].row}\n")
-        columns = [(column.name, column.sql_type, column.doc) for column in found[name].columns]
-        _print([("column", "type", "meaning"), *columns])
+    elif name is None:
+        rows = [(table.name, "table", table.row) for table in found.values()]
+        _show(("name", "kind", "one row per"), rows + [(view, "view", row) for view, row in told.items()], form, path)
     elif name in told:
-        source.console().print(f"{name}: a view, one row per {told[name]}\n")
-        _print([("column", "type"), *_view_columns(name)])
+        if is_for_people:
+            source.console().print(f"{name}: a view, one row per {told[name]}\n")
+        _show(("column", "type"), _view_columns(name), form, path)
+    elif is_for_people:
+        source.console().print(f"{name}: one row per {found[name].row}\n")
+        _print([("column", "type", "meaning"), *((column.name, column.sql_type, column.doc) for column in found[name].columns)])
     else:
-        raise UsageError(f"no table is called {name!r}; `unmux tables` lists them")
+        columns = [(column.name, column.sql_type, column.stability.value, column.doc) for column in found[name].columns]
+        _show(("column", "type", "stability", "meaning"), columns, form, path)
 
 
 def views(found: Mapping[str, Table]) -> dict[str, str]:
@@ -68,6 +71,14 @@ def _view_columns(name: str) -> list[tuple[str, str]]:
     with Store(records=[record for dissector in known_protocols.dissectors() for record in dissector.records]) as store:
         relation = store.sql(f"FROM {definitions.identifier(name)}")
         return [(column, str(kind)) for column, kind in zip(relation.columns, relation.types, strict=True)]
+
+
+def _show(names: tuple[str, ...], rows: Sequence[tuple[str, ...]], form: str, path: str | None) -> None:
+    """Print a list, or write it in the format that was asked for."""
+    if form == "table" and path is None:
+        _print([names, *rows])
+    else:
+        output.write(output.listing([name.replace(" ", "_") for name in names], rows), form, path)
 
 
 def _print(rows: Sequence[tuple[str, ...]]) -> None:
@@ -97,7 +108,7 @@ def markdown(found: list[Table]) -> str:
     return "".join(parts)
 
 
-def protocols() -> None:
+def protocols(form: str, path: str | None) -> None:
     """Print the dissectors with the ports where they are usual, and their tables."""
     rows = [
         (
@@ -108,12 +119,13 @@ def protocols() -> None:
         )
         for dissector in known_protocols.dissectors()
     ]
-    _print([("protocol", "over", "usual ports", "tables"), *rows])
-    source.console().print(
-        "\nA protocol is known by its bytes, on any port; -d tcp.port==PORT,PROTOCOL takes a port for one.", style="dim"
-    )
+    _show(("protocol", "over", "usual ports", "tables"), rows, form, path)
+    if form == "table" and path is None:
+        source.console().print(
+            "\nA protocol is known by its bytes, on any port; -d tcp.port==PORT,PROTOCOL takes a port for one.", style="dim"
+        )
 
 
-def reports() -> None:
+def reports(form: str, path: str | None) -> None:
     """Print the names of the reports and what they answer."""
-    _print([("report", "tells"), *((name, known_reports.load(name).about) for name in known_reports.names())])
+    _show(("report", "tells"), [(name, known_reports.load(name).about) for name in known_reports.names()], form, path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from analyzer import reports
 from analyzer.commands import output, source
 from analyzer.commands.signals import Interrupted
-from analyzer.errors import UnmuxError
+from analyzer.errors import UnmuxError, UsageError
 from analyzer.store import Store
 from analyzer.text import escape_for_terminal
 
@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 HELP = """\
 SELECT …;        a query; it may take several lines and ends with a semicolon
-.tables          the tables and views         .schema TABLE   its columns
-.reports         the reports                  .report NAME    one of them
+.tables          the tables and views         .schema [TABLE]  their columns
+.reports         the reports                  .report NAME     one of them
 .mode FORMAT     table, csv, json, jsonl or markdown
-.quit            leave (Ctrl-D too); Ctrl-C stops a query or drops a line"""
+.quit            leave (exit, Ctrl-D too); Ctrl-C stops a query or drops a line"""
+_LEAVING = {".quit", ".exit", ".q", "exit", "quit", "\\q"}
+_OTHER_WORDS = {
+    "\\d": ".schema",
+    "\\dt": ".tables",
+    "\\dv": ".tables",
+    "\\?": ".help",
+    "\\h": ".help",
+    "help": ".help",
+}  # of other shells
 ROWS_ON_A_TERMINAL = 1000  # of a result; nobody reads more
 _TABLES = """
 SELECT table_name AS "table", comment AS "one row per" FROM (
@@ -33,6 +42,10 @@ SELECT table_name AS "table", comment AS "one row per" FROM (
 _COLUMNS = """
 SELECT column_name AS "column", data_type AS "type", comment AS "meaning"
 FROM duckdb_columns() WHERE table_name = $table ORDER BY column_index
+"""
+_ALL_COLUMNS = """
+SELECT table_name AS "table", column_name AS "column", data_type AS "type"
+FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
 """
 
 
@@ -49,7 +62,7 @@ class Shell:
         """Answer a command or query; False when the user wants to leave."""
         said = said.strip()
         try:
-            if said.startswith("."):
+            if is_command(said):
                 return self._command(said)
             self._ask(said)
         except UnmuxError as error:
@@ -68,29 +81,45 @@ class Shell:
 
     def _command(self, said: str) -> bool:
         word, _, rest = said.rstrip("; ").partition(" ")
+        word = _OTHER_WORDS.get(word.lower(), word.lower())
         rest = rest.strip()
-        if word in {".quit", ".exit", ".q"}:
+        if word in _LEAVING:
             return False
-        if word == ".tables":
+        if word == ".tables" or (word == ".schema" and said.startswith("\\") and not rest):
             output.ask(self.store, _TABLES, self.mode)
-        elif word == ".schema" and rest:
+        elif word == ".schema":
             self._schema(rest)
         elif word == ".reports":
             for name in reports.names():
                 print(f"{name:16} {reports.load(name).about}")
-        elif word == ".report" and rest:
+        elif word == ".report":
+            if not rest:
+                raise UsageError(f".report takes a name: {', '.join(reports.names())}")
             source.print_report(self.store, rest)
-        elif word == ".mode" and rest in output.FORMATS and rest != "parquet":
+        elif word == ".mode":
+            if rest not in output.FORMATS or rest == "parquet":
+                raise UsageError(f".mode takes table, csv, json, jsonl or markdown; it is {self.mode}")
             self.mode = rest
-        else:
+        elif word == ".help":
             print(HELP)
+        else:
+            raise UsageError(f"{word}: no such command; .help lists them")
         return True
 
     def _schema(self, table: str) -> None:
+        if not table:
+            output.ask(self.store, _ALL_COLUMNS, self.mode)
+            return
         result = output.Result(self.store, self.store.sql(_COLUMNS, {"table": table}))
         if table not in self.store.tables():
             raise UnmuxError(f"no table is called {table!r}; .tables lists them")
         output.write(result, self.mode)
+
+
+def is_command(said: str) -> bool:
+    """Whether a line is a command of the shell and no SQL."""
+    word = said.rstrip("; ")
+    return said.startswith((".", "\\")) or word.lower() in _LEAVING or word.lower() in _OTHER_WORDS
 
 
 def run(store: Store) -> int:
@@ -135,7 +164,7 @@ def _talk(shell: Shell) -> None:
         except EOFError:
             return
         said = f"{said}\n{line}".strip()
-        if not said or not (_is_whole(said) or said.startswith(".")):
+        if not said or not (_is_whole(said) or is_command(said)):
             continue
         try:
             if not shell.answer(said):
@@ -166,7 +195,7 @@ def _statements(text: str) -> list[str]:
     said = ""
     for line in text.splitlines():
         said = f"{said}\n{line}".strip()
-        if said.startswith(".") or _is_whole(said):
+        if is_command(said) or _is_whole(said):
             found.append(said)
             said = ""
     return [*found, said] if said else found

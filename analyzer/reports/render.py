@@ -74,6 +74,11 @@ class _Block:
         *above, last = [Text().append(line, "bold cyan") for line in values.wrapped(self.section.heading, width)]
         return [*above, *self._below(last, width, rows)]
 
+    def hidden(self, width: int) -> int:
+        """How many columns are left out."""
+        shown = layout.fit(self.columns, width)
+        return 0 if shown is None else len(self.columns) - len(shown)
+
     def _below(self, title: Text, width: int, rows: int) -> list[Text]:
         if self.written:
             return [title, *self.written]
@@ -115,11 +120,25 @@ def report(store: "Store", chosen: Report, console: Console, height: int | None 
     if not blocks:
         console.print(f"{chosen.title}: nothing of it in this capture.")
         return
-    texts, between = _arranged(blocks, width, height)
+    remark = _hidden(blocks, chosen.name, width)
+    texts, between = _arranged(blocks, width, None if height is None else height - len(remark) - bool(remark))
     for place, text in enumerate(texts):
         if place and between:
             console.print()
         print_lines(console, text)
+    if remark:
+        console.print()
+        print_lines(console, remark)
+
+
+def _hidden(blocks: Sequence[_Block], name: str, width: int) -> list[Text]:
+    """What to say of columns that are left out: nothing where there are none."""
+    hidden = sum(block.hidden(width) for block in blocks)
+    if not hidden:
+        return []
+    columns = "column is" if hidden == 1 else "columns are"
+    said = f"{hidden} {columns} hidden: a wider terminal shows more, `unmux report {name} SOURCE --format json` all"
+    return [Text(line, style="dim") for line in values.wrapped(said, width)]
 
 
 def _arranged(blocks: Sequence[_Block], width: int, height: int | None) -> tuple[list[list[Text]], int]:

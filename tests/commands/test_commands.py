@@ -149,7 +149,7 @@ def test_a_folder_keeps_parquet_and_can_be_asked(unmux, demo, tmp_path):
         (["{demo}", "{store}"], 2, r"is a store, which cannot be read together"),
         (["report", "nope", "{demo}"], 2, r"no report is called 'nope'; there are: anomalies, captures, connections"),
         (["tables", "nope"], 2, r"no table is called 'nope'"),
-        (["tables", "-f", "csv"], 2, r"--format takes table or markdown"),
+        (["tables", "-f", "xml"], 2, r"--format takes one of table, csv"),
         (["follow", "{demo}", "x"], 2, r"follow takes CONNECTION or CONNECTION:STREAM"),
         (["tree", "{demo}", "999"], 1, r"there is no connection 999"),
     ],

@@ -1,6 +1,12 @@
 """The tables, protocols and reports as the command line tells them."""
 
+import csv
+import io
+import json
 import re
+
+import duckdb
+import pytest
 
 from analyzer.commands import reference
 
@@ -20,6 +26,20 @@ def test_every_table_and_view_tells_its_columns_in_eighty_columns(unmux):
         assert all(len(line) <= 80 for line in said.out.splitlines())
         columns = [column.name for column in found[name].columns] if name in found else ["connection_id"]
         assert all(re.search(f"^{column} ", said.out, re.M) for column in columns)
+
+
+@pytest.mark.parametrize("what", [["tables"], ["tables", "stalls"], ["tables", "exchanges"], ["reports"], ["protocols"]])
+def test_every_list_can_be_read_by_programs(unmux, tmp_path, what):
+    rows = json.loads(unmux(*what, "-f", "json").out)
+    assert [json.loads(line) for line in unmux(*what, "-f", "jsonl").out.splitlines()] == rows
+    assert list(csv.DictReader(io.StringIO(unmux(*what, "-f", "csv").out))) == rows
+    assert unmux(*what, "-f", "markdown").out.count("\n") > len(rows)
+    for name in ("list.parquet", "list.json", "list.txt"):
+        assert unmux(*what, "-o", tmp_path / name).status == 0
+    assert json.loads((tmp_path / "list.json").read_text()) == rows
+    assert duckdb.connect().read_parquet(str(tmp_path / "list.parquet")).fetchall() == [tuple(row.values()) for row in rows]
+    assert unmux(*what, "-o", tmp_path / "list.txt").status == 1
+    assert unmux(*what, "-f", "parquet").status == 2
 
 
 def test_one_table_in_markdown_is_a_part_of_the_reference(unmux):

@@ -41,6 +41,39 @@ def test_dot_commands_tell_tables_columns_and_reports(say):
     assert out.endswith("Ctrl-C stops a query or drops a line\n")
 
 
+def test_every_column_of_every_table_is_listed(say):
+    _, out, err = say(".mode csv\n.schema\n")
+    assert err == ""
+    assert out.startswith("table,column,type\nanomalies,capture_index,BIGINT\n")
+    assert "\nexchanges,duration_ns,BIGINT\n" in out
+
+
+@pytest.mark.parametrize("word", ["exit", "quit;", "\\q", ".exit", "QUIT"])
+def test_what_other_shells_leave_by_leaves(say, word):
+    assert say(f"{word}\nSELECT 1 AS a;\n") == (0, "", "")
+
+
+def test_what_other_shells_describe_tables_by_works(say):
+    assert say("\\d\n")[1] == say("\\dt\n")[1] == say(".tables\n")[1] != ""
+    assert say("\\d stalls\n")[1] == say(".schema stalls;\n")[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (".foo", ".foo: no such command; .help lists them"),
+        ("\\x", "\\x: no such command"),
+        (".mode parquet", ".mode takes table, csv, json, jsonl or markdown; it is table"),
+        (".mode", ".mode takes table"),
+        (".report", ".report takes a name: anomalies, "),
+    ],
+)
+def test_a_wrong_command_is_explained(say, said, words):
+    status, out, err = say(f"{said}\n")
+    assert (status, out) == (1, "")
+    assert err.startswith(words)
+
+
 def test_on_a_terminal_it_has_history_and_shows_a_thousand_rows(process, store_path, tmp_path):
     pty = pytest.importorskip("pty")
     import os

@@ -63,6 +63,13 @@ def test_there_is_no_report_of_another_name():
         reports.load("../secrets")
 
 
+def test_columns_that_are_hidden_are_said_to_be(everything):
+    remark = r"\n\n(\d+) columns? (is|are) hidden: a wider terminal shows more, `unmux\s+report\s+connections\s+SOURCE"
+    narrow, wide = printed(everything, "connections", 80), printed(everything, "connections", 400)
+    assert int(re.search(remark, narrow).group(1)) > 0
+    assert "hidden" not in wide
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
 @pytest.mark.parametrize("name", reports.names())
 def test_every_report_fits_the_terminal(everything, name, width):
