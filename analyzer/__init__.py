@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return analyze
     if name == "open_store":
-        from analyzer.store import open_store
+        from analyzer.pipeline import open_store
 
         return open_store
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

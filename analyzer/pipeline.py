@@ -156,3 +156,10 @@ def analyze(
         if collecting:
             gc.enable()
     return store
+
+
+def open_store(path: str | os.PathLike[str]) -> "Store":
+    """Open a store that was made before, a DuckDB file or a Parquet folder, for reading. UnmuxError when it is none."""
+    from analyzer.store import open_store as opened
+
+    return opened(os.fspath(path), [record for dissector in protocols.dissectors() for record in dissector.records])

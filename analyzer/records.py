@@ -240,7 +240,10 @@ class AnomalyRecord(Record):
 @mypyc_attr(native_class=False)
 @record("store_metadata", "fact about the store")
 class StoreMetadataRecord(Record):
-    """What the store was made with."""
+    """What a run that added to the store was made with."""
 
-    key: "Annotated[str, capture('schema_version, unmux_version, build, option names, …')]"
+    key: "Annotated[str, capture('schema_version, unmux_version, build, is_complete, option names, …')]"
     value: "Annotated[str, capture('its value')]"
+    first_capture_index: (
+        "Annotated[int, capture('the run: the first capture it read; its last is the one before that of the next run')]"
+    )

@@ -49,8 +49,9 @@ def run(paths: list[str], wanted: str, decode_as: list[str] | None, *, raw: bool
     if named is None:
         raise UsageError(f"follow takes CONNECTION or CONNECTION:STREAM, such as 17 or 17:3, not {wanted!r}")
     connection, stream = named
-    paths, first_index = _captures(paths, connection >> CAPTURE_BITS)
-    context = Context(protocols.dissectors(), decode_as=source.Options(decode_as, "preview", False, False, None).decode_as)
+    paths, first_index, rules = _captures(paths, connection >> CAPTURE_BITS)
+    options = source.Options(decode_as or rules, "preview", False, False, None)
+    context = Context(protocols.dissectors(), decode_as=options.decode_as)
     printer = Printer(source.console(), stream, is_raw=raw)
     context.tap = printer
     context.tapped_connection = connection
@@ -70,16 +71,16 @@ def run(paths: list[str], wanted: str, decode_as: list[str] | None, *, raw: bool
         source.remark(line)
 
 
-def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int]:
-    """The captures to read for a connection that begins in the one with this number, and that number's beginning.
+def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int, list[str]]:
+    """The captures to read for a connection that begins in the one with this number, the first one's number, and rules for -d.
 
     A store names its captures. Those before cannot hold anything of the connection; those after may continue it, unless
     they were appended to the store and are older.
     """
-    from analyzer.store import open_store
+    from analyzer.pipeline import open_store
 
     if len(paths) > 1 or not source.names_store(paths[0]):
-        return paths, 0
+        return paths, 0, []
     with open_store(paths[0]) as store:
         rows = store.sql(
             """
@@ -87,6 +88,13 @@ def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int]:
             WHERE capture_index = $index OR capture_index > $index
                 AND first_packet_at >= (SELECT first_packet_at FROM captures WHERE capture_index = $index)
             ORDER BY capture_index
+        """,
+            {"index": capture_index},
+        ).fetchall()
+        rules = store.sql(
+            """
+            SELECT value FROM store_metadata WHERE key = 'option_decode_as' AND first_capture_index <= $index
+            ORDER BY first_capture_index DESC LIMIT 1
         """,
             {"index": capture_index},
         ).fetchall()
@@ -100,7 +108,7 @@ def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int]:
         raise UnmuxError(f"{paths[0]}: was made from {missing[0]}, which is not there; names are relative to where it was made")
     if "-" in names:
         raise UnmuxError(f"{paths[0]}: was made from standard input, which cannot be read again")
-    return names, capture_index
+    return names, capture_index, rules[0][0].split(", ") if rules and rules[0][0] else []
 
 
 def _remarks(found: _Found, printer: Printer, connection: int, stream: int | None) -> list[str]:

@@ -165,7 +165,7 @@ def is_there(path: str) -> bool:
 
 def _beginnings(output: str) -> set[tuple[str, int]]:
     """The names and first times, in ns, of the captures that a store was made from; none when it is not there."""
-    from analyzer.store import open_store
+    from analyzer.pipeline import open_store
 
     if not is_there(output):
         return set()
@@ -236,7 +236,7 @@ def analyzed(
 @contextmanager
 def opened(paths: list[str], options: Options) -> Iterator["Store"]:
     """The store that the user named, or that of the captures they named. Raises Interrupted in the end if reading was."""
-    from analyzer.store import open_store
+    from analyzer.pipeline import open_store
 
     if len(paths) == 1 and names_store(paths[0]):
         options.refuse_for_store(paths[0])

@@ -47,6 +47,32 @@ def declared_tables(records: Sequence[type]) -> dict[str, Table]:
     return tables
 
 
+def check_database(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], where: str) -> None:
+    """UnmuxError, naming ``where``, unless a database holds a store of this version, with those of the tables that it has."""
+    required = f"{where}: required a store of unmux with schema version {SCHEMA_VERSION}"
+    there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if "store_metadata" not in there:
+        raise UnmuxError(f"{required}, found no table store_metadata")
+    try:
+        rows = connection.execute("SELECT DISTINCT value FROM store_metadata WHERE key = 'schema_version' ORDER BY 1").fetchall()
+    except duckdb.Error as error:
+        raise UnmuxError(f"{required}, found another table store_metadata") from error
+    if rows != [(SCHEMA_VERSION,)]:
+        raise UnmuxError(f"{required}, found {', '.join(repr(version) for (version,) in rows) or 'none'}")
+    for (view,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+        if view in tables:
+            raise UnmuxError(f"{required}, found a view {view} instead of the table")
+    check_tables(connection, tables, where)
+
+
+def has_only_ours(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str]) -> bool:
+    """Whether a database holds no views and macros but those of these names: others may read any file when a query names them."""
+    views_there = "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+    macros_there = "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+    found = {name for (name,) in connection.execute(f"{views_there} UNION ALL {macros_there}").fetchall()}
+    return found <= {*selects, *MACROS}
+
+
 def check_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], where: str) -> None:
     """UnmuxError, naming ``where``, when one of the tables is there with other columns."""
     found: dict[str, list[tuple[str, str]]] = {}
@@ -92,15 +118,13 @@ def views(tables: Mapping[str, Table]) -> dict[str, str]:
     return found
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str]) -> None:
-    """Create the views and macros, or create them again. ValueError for anything but one SELECT for each view."""
-    for name, definition in MACROS.items():
-        connection.execute(f"CREATE OR REPLACE MACRO {identifier(name)}{definition}")
-    for name, sql in selects.items():
-        statements = duckdb.extract_statements(sql)
-        if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-            raise ValueError(f"view {name} is not one SELECT")
-        connection.execute(f"CREATE OR REPLACE VIEW {identifier(name)} AS {statements[0].query}")
+def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str], *, temporary: bool = False) -> None:
+    """Create the views and macros, or create them again; ``temporary`` ones stand before those of the same names in a file."""
+    kind = "TEMP " if temporary else ""
+    statements = [f"CREATE OR REPLACE {kind}MACRO {identifier(name)}{definition}" for name, definition in MACROS.items()]
+    statements += [f"CREATE OR REPLACE {kind}VIEW {identifier(name)} AS {sql}" for name, sql in selects.items()]
+    for statement in statements:
+        connection.execute(statement)
 
 
 def _union(tables: Mapping[str, Table], columns: Mapping[str, str], mappings: Mapping[str, Mapping[str, str]]) -> str:

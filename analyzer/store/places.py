@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
@@ -21,7 +21,17 @@ import duckdb
 
 from analyzer import limits
 from analyzer.errors import UnmuxError
-from analyzer.store.definitions import SCHEMA_VERSION, create_views, identifier, literal
+from analyzer.schema import Table
+from analyzer.store.definitions import (
+    SCHEMA_VERSION,
+    check_database,
+    check_tables,
+    create_views,
+    has_only_ours,
+    identifier,
+    literal,
+    views,
+)
 
 MANIFEST: Final = "manifest.json"
 _PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB')"  # held in memory until it is written
@@ -54,6 +64,7 @@ def connect(database: Path | None, *, read_only: bool = False, loading: bool = F
     spill = secrets.token_hex(8) if database is None else hashlib.sha256(os.fsencode(database.resolve())).hexdigest()[:16]
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
+        "python_enable_replacements": "false",  # a name in a query or view is never a variable of this program
         "memory_limit": limits.LOAD_MEMORY if loading else limits.QUERY_MEMORY,
         "temp_directory": str(Path(tempfile.gettempdir(), f"unmux-spill-{_PROCESS}-{spill}")),
     }
@@ -95,11 +106,11 @@ class Place:
         self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.connection = connect(self._folder / "store.duckdb", loading=True)
 
-    def existing(self) -> duckdb.DuckDBPyConnection | None:
-        """The tables that are appended to; None when there are none."""
+    def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
+        """What is appended to; None when there is nothing. UnmuxError when it has other tables than these."""
         return None
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
+    def finish(self, tables: Mapping[str, Table]) -> None:
         """Make what was loaded permanent."""
         self.connection.execute("CHECKPOINT")
 
@@ -152,11 +163,14 @@ class FilePlace(Place):
         if self._appends:
             keep_row_groups(self.connection)  # there may be wide rows already
 
-    def existing(self) -> duckdb.DuckDBPyConnection | None:
+    def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The copy of the file that is appended to."""
-        return self.connection if self._appends else None
+        if not self._appends:
+            return None
+        check_database(self.connection, tables, self.description)
+        return self.connection
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
+    def finish(self, tables: Mapping[str, Table]) -> None:
         """Give the file its name."""
         self.connection.execute("CHECKPOINT")
         self.connection.close()
@@ -188,6 +202,7 @@ class FolderPlace(Place):
         self.loaded_into = self.description
         self.is_named = True
         self._manifest: dict[str, Any] = {}
+        self._declared: Mapping[str, Table] = {}  # what was written
         self._old_files: set[str] = set()  # of the store that is there: no other file is ever removed
         if path.exists() and not path.is_dir():
             raise UnmuxError(f"{path}: exists already and is no folder")
@@ -206,11 +221,11 @@ class FolderPlace(Place):
             raise UnmuxError(f"{path}: {error.strerror}") from error
         super().__init__()
 
-    def existing(self) -> duckdb.DuckDBPyConnection | None:
+    def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The Parquet files when they are appended to."""
-        return _open_parquet(self._path, self._manifest) if self._manifest else None
+        return _open_parquet(self._path, self._manifest, tables) if self._manifest else None
 
-    def finish(self, tables: Iterable[str], views: Mapping[str, str]) -> None:
+    def finish(self, tables: Mapping[str, Table]) -> None:
         """Write a Parquet file per table, then the manifest, then remove those that only the one before it named."""
         listed: dict[str, list[str]] = {name: list(names) for name, names in self._manifest.get("tables", {}).items()}
         for table in tables:
@@ -226,8 +241,8 @@ class FolderPlace(Place):
             "format": "unmux",
             "schema_version": SCHEMA_VERSION,
             "tables": listed,
-            "views": dict(self._manifest.get("views", {})) | dict(views),
         }
+        self._declared = tables
         partial = self._path / (MANIFEST + ".partial")
         partial.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
         partial.replace(self._path / MANIFEST)
@@ -237,7 +252,7 @@ class FolderPlace(Place):
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the Parquet files."""
-        return _open_parquet(self._path, self._manifest)
+        return _open_parquet(self._path, self._manifest, self._declared)
 
     def discard(self) -> None:
         """Remove the folder if it was made for this store."""
@@ -255,19 +270,39 @@ def place_for(path: str | None, *, append: bool, force: bool) -> Place:
     return FilePlace(Path(path), append=append, force=force)
 
 
-def open_existing(path: str) -> duckdb.DuckDBPyConnection:
-    """Open a store for reading; UnmuxError when there is none at ``path``."""
+def open_existing(path: str, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
+    """Open a store for reading; UnmuxError when there is none of this version at ``path``.
+
+    Whoever made it, its views are those that this version defines over ``tables``. Where a DuckDB file holds other
+    views or macros, queries cannot read or write files: those might.
+    """
     place = Path(path)
     if place.is_dir():
         manifest = _read_manifest(place)
         if manifest is None:
-            raise UnmuxError(f"{path}: a folder without a store's {MANIFEST}")
-        return _open_parquet(place, manifest)
+            raise UnmuxError(f"{path}: required a store of unmux, found a folder without a store's {MANIFEST}")
+        return _open_parquet(place, manifest, tables)
     if not place.exists():
         raise UnmuxError(f"{path}: there is no such file")
     if not is_store(path):
-        raise UnmuxError(f"{path}: is no DuckDB file")
-    return connect(place, read_only=True)
+        raise UnmuxError(f"{path}: required a store of unmux, found no DuckDB file")
+    connection = connect(place, read_only=True)
+    try:
+        check_database(connection, tables, path)
+        own = views(_present(connection, tables))
+        if not has_only_ours(connection, own):
+            connection.execute("SET enable_external_access = false")
+        create_views(connection, own, temporary=True)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _present(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> dict[str, Table]:
+    """Those of the tables that are there: a store may have been made without some protocols."""
+    found = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    return {name: table for name, table in tables.items() if name in found}
 
 
 def _wal(path: Path) -> Path:
@@ -294,15 +329,23 @@ def _named_files(manifest: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _open_parquet(folder: Path, manifest: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-    """A database in memory whose views are the folder's tables and views. UnmuxError when the manifest is damaged."""
+def _open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
+    """A database in memory whose views are the folder's tables, and the views over those of them that are ``declared``.
+
+    UnmuxError when the manifest is damaged or of another version, or a table has other columns than declared.
+    """
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        found = f"found {manifest.get('schema_version')!r}"
+        raise UnmuxError(f"{folder}: required a store of unmux with schema version {SCHEMA_VERSION}, {found}")
     connection = connect(None)
     try:
         for table, names in manifest["tables"].items():
             paths = [_parquet_path(folder, table, name) for name in names]
             source = f"read_parquet([{', '.join(paths)}])"
             connection.execute(f"CREATE VIEW {identifier(table)} AS SELECT * FROM {source}")  # noqa: S608  # checked, quoted
-        create_views(connection, manifest["views"])
+        present = {name: table for name, table in declared.items() if name in manifest["tables"]}
+        check_tables(connection, present, str(folder))
+        create_views(connection, views(present))
     except (KeyError, TypeError, AttributeError, ValueError, duckdb.Error) as error:
         connection.close()
         raise UnmuxError(f"{folder / MANIFEST}: {first_line(error)}") from error

@@ -20,7 +20,6 @@ from analyzer.schema import table_of
 from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import (
     SCHEMA_VERSION,
-    check_tables,
     comment_tables,
     create_tables,
     create_views,
@@ -57,7 +56,6 @@ class _Loader:
         self.connection = self.place.connection
         self.next_capture_index = 0
         self.added: dict[str, int] = {}  # table -> rows
-        self.metadata: set[tuple[str, str]] = set()  # facts that are stored already
         self._waiting: Rows = []
         self._is_begun = False  # a transaction
         self._uncommitted_bytes = 0
@@ -80,19 +78,13 @@ class _Loader:
 
     def _continue(self) -> int:
         """Look at the store that is appended to; returns the first line_id that is free."""
-        existing = self.place.existing()
+        existing = self.place.existing(self.tables)
         if existing is None:
             return 0
-        where = self.place.description
         try:
-            self.metadata = set(existing.execute("SELECT key, value FROM store_metadata").fetchall())
-            versions = {value for key, value in self.metadata if key == "schema_version"}
-            if versions != {SCHEMA_VERSION}:
-                raise UnmuxError(f"{where}: its tables have version {', '.join(sorted(versions))}, not {SCHEMA_VERSION}")
-            check_tables(existing, self.tables, where)
             highest_index, highest_line = existing.execute(_HIGHEST).fetchall()[0]
         except duckdb.Error as error:
-            raise UnmuxError(f"{where}: is no store of unmux: {first_line(error)}") from error
+            raise UnmuxError(f"{self.place.description}: is no store of unmux: {first_line(error)}") from error
         finally:
             if existing is not self.connection:
                 existing.close()
@@ -199,7 +191,7 @@ class _Loader:
         self.add(self._not_stored())
         self.add(self._facts(complete))
         self.flush()
-        self.place.finish(self.tables, views(self.tables))
+        self.place.finish(self.tables)
 
     def _not_stored(self) -> Rows:
         """Faults of dissectors that gave a column values of another type."""
@@ -223,7 +215,7 @@ class _Loader:
             "is_complete": str(complete).lower(),
         }
         facts.update({f"option_{name}": value for name, value in self.options.items()})
-        return [StoreMetadataRecord(key, value) for key, value in facts.items() if (key, value) not in self.metadata]
+        return [StoreMetadataRecord(key, value, self.next_capture_index) for key, value in facts.items()]
 
 
 class Store:
@@ -256,7 +248,7 @@ class Store:
         if read_only:
             if path is None:
                 raise UnmuxError("there is no temporary store to open")
-            self._connection = open_existing(path)
+            self._connection = open_existing(path, declared_tables(records))
             return
         masker = None if show_secrets else Masker(mask_key)
         self._loader = _Loader(path, append, force, masker, options or {}, records)
@@ -348,6 +340,10 @@ class Store:
         return UnmuxError(f"{self._loading().place.loaded_into}: cannot be written: {first_line(error)}")
 
 
-def open_store(path: str) -> Store:
-    """Open a store that was made before, a DuckDB file or a Parquet folder, for reading. UnmuxError when it is none."""
-    return Store(path, read_only=True)
+def open_store(path: str, records: Sequence[type] = ()) -> Store:
+    """Open a store that was made before, a DuckDB file or a Parquet folder, for reading.
+
+    ``records`` are the record classes of the dissectors, which the views are made from. UnmuxError when it is no store of
+    this version.
+    """
+    return Store(path, read_only=True, records=records)

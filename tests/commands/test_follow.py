@@ -69,6 +69,16 @@ def test_a_store_is_followed_by_its_captures_names(unmux, demo, store_path, find
     assert unmux("follow", store_path, f"{number}:1").out == unmux("follow", demo, f"{number}:1").out
 
 
+def test_a_store_is_followed_with_the_rules_it_was_made_with(unmux, demo, tmp_path, find):
+    (number,) = find("SELECT connection_id FROM connections WHERE server_port = 8080")
+    rule = ("-d", "tcp.port==8080,websocket")
+    for arguments in ([demo], [demo, "-d", "tcp.port==1,http1", *rule]):
+        path = tmp_path / f"{len(arguments)}.duckdb"
+        unmux(*arguments, "-qo", path)
+        assert unmux("follow", path, number).out == unmux("follow", demo, number, *arguments[1:]).out != ""
+    assert unmux("follow", path, number).out != unmux("follow", demo, number).out
+
+
 def test_a_connection_of_an_appended_capture_is_found_by_its_number(unmux, samples, tmp_path):
     path = tmp_path / "both.duckdb"
     older, newer = sorted(

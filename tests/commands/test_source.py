@@ -128,7 +128,9 @@ def test_a_report_on_a_database_of_another_program_fails_in_a_line(tmp_path, cap
 
     duckdb.connect(str(tmp_path / "other.duckdb")).close()
     assert main(["report", "overview", str(tmp_path / "other.duckdb")]) == 1
-    assert "Traceback" not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "other.duckdb: required a store of unmux with schema version 1, found no table store_metadata" in err
+    assert "Traceback" not in err
 
 
 def test_a_full_disk_behind_standard_output_is_told_in_a_line():
