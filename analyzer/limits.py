@@ -76,6 +76,12 @@ INFLATE_RATIO: Final = 200  # over a direction's messages, beyond the first INFL
 INFLATE_FAILURES: Final = 16  # messages of a direction that did not inflate before no further one is tried
 FINAL_BLOCKS: Final = 64  # deflate streams in one message; senders end none or one, and each costs a new window
 ALIGNING_FRAMES: Final = 3  # frames in a row that show where frames begin, when the start was not captured
+WEBSOCKET_SEARCH_BYTES: Final = 1 << 16  # how far a frame may reach beyond a hole; tunnels send one read, 64 KiB at most
+WEBSOCKET_SEARCH_MASKED_BYTES: Final = 1 << 12  # the same where contents are masked and cannot look like frames
+WEBSOCKET_SEARCH_FRAMES: Final = 8  # in a row, before they are believed; random contents have so many once in 10^13 places
+WEBSOCKET_SEARCH_FRAME_BYTES: Final = 1 << 30  # longest frame that is sought; endpoints hold a message in memory
+WEBSOCKET_SEARCH_CHAINS: Final = 1_000  # chains of frames followed after a hole; random contents begin about 30 at a time
+WEBSOCKET_SEARCH_HELD_BYTES: Final = 1 << 15  # kept while the last chain is confirmed; eight frames of 4 KiB
 TAPPED_MESSAGE_BYTES: Final = 1 << 20  # of a followed message held before it is passed on in pieces
 
 # --- HTTP/1

@@ -1,11 +1,13 @@
 """One direction of a WebSocket connection: where its frames begin (RFC 6455 sections 5.1 and 5.2).
 
-A hole inside a payload leaves the framing certain; any other hole loses it.
+A hole inside a frame whose length was seen leaves the framing certain; any other hole loses it, until :class:`FrameSearch`
+finds a frame again. Whether a message is open then is not known until its next frame, or the first frame of another, shows it.
 """
 
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.http2_undecided import Chunk, Undecided
 from analyzer.codecs.permessage_deflate import Agreement
 from analyzer.codecs.websocket_frames import (
     BINARY,
@@ -17,24 +19,26 @@ from analyzer.codecs.websocket_frames import (
     PING,
     PONG,
     RESERVED_BITS,
+    RSV1,
     TEXT,
     FrameHeader,
     check_length,
-    count_frames,
+    header_size,
     unmask,
 )
-from analyzer.codecs.websocket_message_reader import CLOSED, IN_HEADER, IN_PAYLOAD, LOST, UNALIGNED, MessageReader
-from analyzer.codecs.websocket_messages import NOT_TEXT, MessageReceiver, Wanted
-
-
-class HeldBytes:
-    """Bytes held until they show where frames begin."""
-
-    def __init__(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
-        self.data = data
-        self.timestamp = timestamp
-        self.released = released
-        self.packet = packet
+from analyzer.codecs.websocket_message_reader import (
+    CLOSED,
+    IN_HEADER,
+    IN_PAYLOAD,
+    LOST,
+    PASSING,
+    SEARCHING,
+    UNALIGNED,
+    MessageReader,
+)
+from analyzer.codecs.websocket_messages import NOT_TEXT, MessageReceiver, OpenMessage, Wanted
+from analyzer.codecs.websocket_search import FrameSearch, count_frames
+from analyzer.errors import ProtocolError
 
 
 class Framer(MessageReader):
@@ -46,7 +50,10 @@ class Framer(MessageReader):
         super().__init__(direction, from_client, receiver, wanted, agreement)
         self._read = FrameHeader()
         self._is_begun = False  # bytes came, or were missing
-        self._waiting: list[HeldBytes] = []  # while unaligned
+        self._is_found = False  # frames were found, not followed from the direction's beginning
+        self._undecided = Undecided()  # while unaligned or searching
+        self._search: FrameSearch | None = None
+        self._reserved_bits: i64 = RESERVED_BITS if agreement.has_others else RSV1 if self._may_deflate else 0
 
     # --- bytes
 
@@ -61,35 +68,41 @@ class Framer(MessageReader):
     def skip(self, length: i64, timestamp: i64, released: i64, packet: i64) -> None:
         """Count bytes of a payload that nobody wanted."""
         current = self._current
-        if self.state == IN_PAYLOAD and current is not None:
+        if self.state == PASSING:
+            self._pass(length)
+        elif self.state == IN_PAYLOAD and current is not None:
             current.touch(timestamp, released, packet, self._receiver.stall_index())
             self._count_payload(current, length)
             if self._remaining == 0:
                 self._end_frame(current)
 
     def gap(self, length: i64, timestamp: i64, packet: i64) -> None:
-        """Go on where the hole lies inside one payload; else it is no longer known where frames begin. -1: not known how long."""
+        """Learn of missing bytes, -1 where their number is not known."""
+        current = self._current
         if not self._is_begun or self.state == UNALIGNED:
             self._is_begun = True
             self.is_midway = True
             self.state = UNALIGNED
-            self._waiting = []
+            self._undecided.clear()
             self._inflater.lose()
-            return
-        current = self._current
-        if self.state == IN_PAYLOAD and current is not None and 0 <= length <= self._remaining:
+        elif self.state == SEARCHING:
+            self._begin_search()
+        elif self.state == PASSING and 0 <= length <= self._remaining:
+            self._pass(length)
+        elif self.state == IN_PAYLOAD and current is not None and 0 <= length <= self._remaining:
             self._miss_payload(current, length)
-        elif self.state in (IN_HEADER, IN_PAYLOAD):
+        elif self.state == IN_HEADER and current is not None and self._miss_key(current, length):
+            pass
+        elif self.state in (IN_HEADER, IN_PAYLOAD, PASSING):
             self._lose(timestamp, packet, "missing bytes" if length < 0 else f"{length} missing bytes")
 
     def close(self, is_orderly: bool, timestamp: i64, packet: i64) -> None:
         """Hand out what is left unfinished. ``is_orderly``: its sender ended the direction."""
-        if self.state == UNALIGNED and self._waiting:
-            size = sum([len(held.data) for held in self._waiting])
-            self._lose(timestamp, packet, f"the end of the stream after {size} bytes")
+        if self.state == UNALIGNED and self._undecided.size > 0:
+            self._lose(timestamp, packet, f"the end of the stream after {self._undecided.size} bytes")
         elif self.state in (IN_HEADER, IN_PAYLOAD):
             self._cut(is_orderly)
-        self.state = LOST
+        self._give_up()
 
     # --- frames
 
@@ -110,6 +123,13 @@ class Framer(MessageReader):
                 at = self._take_header(data, at, end, timestamp, released, packet)
             elif self.state == IN_PAYLOAD:
                 at = self._take_payload(data, at, end, timestamp, released, packet)
+            elif self.state == PASSING:
+                passed = self._remaining if self._remaining < end - at else end - at
+                self._pass(passed)
+                at += passed
+            elif self.state == SEARCHING:
+                self._search_in(data[at:], timestamp, released, packet)
+                return
             else:
                 if self.state == CLOSED:
                     required = "nothing after the close frame"
@@ -157,7 +177,11 @@ class Framer(MessageReader):
         """Take a frame's header, or the part that is there; returns where to go on."""
         known: i64 = len(self._header)
         if known == 0:
-            self._begin_frame(data[at], timestamp, packet)
+            try:
+                self._begin_frame(data[at], timestamp, packet)
+            except ProtocolError as error:
+                self._doubt(error, timestamp, packet)
+                return at + 1
         current = self._current
         assert current is not None
         current.touch(timestamp, released, packet, self._receiver.stall_index())
@@ -171,7 +195,19 @@ class Framer(MessageReader):
             self._header = held
             return upto
         self._header = b""
-        self._check_header(timestamp, packet)
+        try:
+            self._check_header(timestamp, packet)
+        except ProtocolError as error:
+            self._doubt(error, timestamp, packet)
+            return at + size - known
+        self._begin_payload(current, size)
+        if self._remaining == 0:
+            self._end_frame(current)
+        return at + size - known
+
+    def _begin_payload(self, current: OpenMessage, size: i64) -> None:
+        """Expect the payload of the header just read, which has ``size`` bytes."""
+        header = self._read
         current.frame_count += 1
         current.wire_bytes += size
         self._remaining = header.payload_length
@@ -179,9 +215,6 @@ class Framer(MessageReader):
         self._is_masked = header.is_masked
         self._key = header.key
         self.state = IN_PAYLOAD
-        if self._remaining == 0:
-            self._end_frame(current)
-        return at + size - known
 
     def _check_header(self, timestamp: i64, packet: i64) -> None:
         """Judge the rest of a header (RFC 6455 sections 5.1, 5.2 and 5.5)."""
@@ -190,36 +223,120 @@ class Framer(MessageReader):
         if header.is_masked != self.from_client:
             required = "masked frames towards the server" if self.from_client else "unmasked frames towards the client"
             found = "masked" if header.is_masked else "unmasked"
-            self._object_to(timestamp, packet, required, found, "RFC 6455 section 5.1")
+            self._object_to_frame(timestamp, packet, required, found, "RFC 6455 section 5.1")
         if not header.is_minimal:
             found = f"a longer one of {header.payload_length}"
-            self._object_to(timestamp, packet, "the shortest encoding of a payload length", found, "RFC 6455 section 5.2")
+            required = "the shortest encoding of a payload length"
+            self._object_to_frame(timestamp, packet, required, found, "RFC 6455 section 5.2")
+
+    def _miss_key(self, current: OpenMessage, length: i64) -> bool:
+        """Go on over a hole that the rest of a header without the payload length begins; False where it is another."""
+        size = header_size(self._header)
+        missing = size - len(self._header)
+        header = self._read
+        if size == 0 or length < missing or header.read(self._header + bytes(missing), 0, size) == 0:
+            return False
+        if header.payload_length < length - missing:
+            return False
+        try:
+            self._check_header(current.ended_at, current.last_packet)
+        except ProtocolError:
+            return False
+        self._header = b""
+        self._begin_payload(current, size)
+        self._miss_payload(current, length - missing)
+        return True
 
     # --- finding frames
 
+    def _doubt(self, error: ProtocolError, timestamp: i64, packet: i64) -> None:
+        """A frame cannot be: raises the error, unless it only shows that frames were not found where they seemed to be."""
+        if not self._is_found:
+            raise error
+        current = self._current
+        if current is not None and current.frame_count == 0:
+            self._current = None
+            if current is self._message:
+                self._message = None
+        self._lose(timestamp, packet, error.found)
+
     def _lose(self, timestamp: i64, packet: i64, found: str) -> None:
-        """Give the direction up: it is not known where its frames begin."""
+        """It is not known where frames begin: hand out what is open, and search."""
         self._cut(False)
-        self.state = LOST
-        self._waiting = []
+        self._inflater.lose()
         required = "to know where a frame begins"
-        self._receiver.object_to(self.direction, "framing_lost", timestamp, packet, required, found, "")
+        self._receiver.object_to(self.direction, "framing_lost", timestamp, packet, required, found, "RFC 6455 section 5.2")
+        self._begin_search()
+
+    def _begin_search(self) -> None:
+        self.state = SEARCHING
+        self._undecided.clear()
+        if not self._is_regular:
+            self._give_up()
+            return
+        is_hidden = self.from_client and self._read.key != 0
+        window: i64 = limits.WEBSOCKET_SEARCH_MASKED_BYTES if is_hidden else limits.WEBSOCKET_SEARCH_BYTES
+        self._search = FrameSearch(self.from_client, window, self._reserved_bits)
+
+    def _search_in(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
+        """Look for a frame in the bytes after the hole; go on with it when it is certain."""
+        search = self._search
+        assert search is not None
+        undecided = self._undecided
+        undecided.add(data, timestamp, released, packet)
+        found = search.search(data)
+        if search.is_hopeless:
+            required = f"at most {limits.WEBSOCKET_SEARCH_CHAINS} places where a frame may follow a hole"
+            self._receiver.object_to(self.direction, "limit", timestamp, packet, required, "more", "")
+            self._give_up()
+        elif found < 0:
+            undecided.shorten(search.unsettled())
+        else:
+            self._resume(found - search.taken)
+
+    def _resume(self, ahead: i64) -> None:
+        """Frames are certain from ``ahead`` bytes after those taken, or so many before their end (negative)."""
+        chunks = self._undecided.take_after(self._undecided.size + ahead)
+        self._search = None
+        self._is_found = True
+        self.is_midway = True
+        self.state = IN_HEADER
+        if ahead > 0:
+            self.state = PASSING
+            self._remaining = ahead
+            self._receiver.decline(self.direction, ahead)
+        self._take_again(chunks)
+
+    def _pass(self, length: i64) -> None:
+        """Let bytes of a frame go by whose header was not kept."""
+        self._remaining -= length
+        if self._remaining == 0:
+            self.state = IN_HEADER
+
+    def _give_up(self) -> None:
+        """Nothing more of the direction is wanted."""
+        self.state = LOST
+        self._undecided.clear()
+        self._search = None
         self._receiver.decline(self.direction, -1)
 
     def _align(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Hold the first bytes of a direction whose beginning is missing until they show that a frame begins there."""
-        waiting = self._waiting
-        last = waiting[-1] if waiting else None
-        if last is not None and last.packet == packet and last.timestamp == timestamp and last.released == released:
-            last.data += data
-        else:
-            waiting.append(HeldBytes(data, timestamp, released, packet))
-        held = b"".join([piece.data for piece in waiting])
-        frames = count_frames(held, self.from_client)
+        undecided = self._undecided
+        undecided.add(data, timestamp, released, packet)
+        frames = count_frames(undecided.joined()[: limits.PROBE_BYTES], self.from_client, limits.ALIGNING_FRAMES)
+        if 0 <= frames < limits.ALIGNING_FRAMES and undecided.size < limits.PROBE_BYTES:
+            return
+        self._is_found = True
+        chunks = undecided.take_after(0)
         if frames >= limits.ALIGNING_FRAMES:
             self.state = IN_HEADER
-            self._waiting = []
-            for piece in waiting:
-                self._take(piece.data, piece.timestamp, piece.released, piece.packet)
-        elif frames < 0 or len(held) >= limits.PROBE_BYTES or len(waiting) >= limits.PROBE_HELD_EVENTS:
-            self._lose(timestamp, packet, "bytes that are no frames after a beginning that is missing")
+        else:
+            self._lose(chunks[0].timestamp, chunks[0].packet, "bytes that are no frames after a beginning that is missing")
+        self._take_again(chunks)
+
+    def _take_again(self, chunks: list[Chunk]) -> None:
+        """Take bytes that had to wait for what comes after them."""
+        for chunk in chunks:
+            self._receiver.decline(self.direction, 0)  # what a chunk declined may be in the next
+            self._take(chunk.data, chunk.timestamp, chunk.released, chunk.packet)

@@ -1,4 +1,4 @@
-"""WebSocket frames: headers, masking, and what a run of frames looks like (RFC 6455 section 5)."""
+"""WebSocket frames: headers and masking (RFC 6455 section 5)."""
 
 from typing import Final
 
@@ -77,6 +77,18 @@ class FrameHeader:
         return size
 
 
+def header_size(begin: bytes) -> i64:
+    """The size of the header that begins with ``begin``, once its payload length is there, else 0."""
+    if len(begin) < 2:
+        return 0
+    second: i64 = begin[1]
+    length = second & 0x7F
+    size: i64 = 2 if length < 126 else 4 if length == 126 else 10
+    if len(begin) < size:
+        return 0
+    return size + 4 if second & 0x80 else size
+
+
 def check_first_octet(first: i64, has_rsv1: bool, has_others: bool) -> None:
     """Raise ProtocolError where no frame may begin with the octet ``first`` (RFC 6455 sections 5.2 and 5.5).
 
@@ -127,58 +139,3 @@ def unmask(data: bytes, start: i64, end: i64, key: i64, position: i64) -> bytes:
         shift += 8
         at += 1
     return result.getvalue()
-
-
-def count_frames(data: bytes, is_masked: bool) -> i64:
-    """Count the frames that ``data`` begins with, or return -1 where it cannot be a run of whole frames from its start.
-
-    Of the frames an endpoint sends, masked or not. Strict, because nothing else tells WebSocket from other bytes when
-    its handshake was not seen: reserved bits, lengths, the order of fragments and unmasked text are all checked.
-    """
-    header = FrameHeader()
-    frames: i64 = 0
-    at: i64 = 0
-    end: i64 = len(data)
-    is_fragmented = False
-    while at < end:
-        if not _may_begin(data[at], is_fragmented):
-            return -1
-        size = header.read(data, at, end)
-        if size == 0:
-            return -1 if end - at >= 2 and (data[at + 1] >= 0x80) != is_masked else frames
-        opcode = header.first & OPCODE_BITS
-        length = header.payload_length
-        if header.is_masked != is_masked or not header.is_minimal or length < 0:
-            return -1
-        if opcode >= CLOSE and (length > CONTROL_PAYLOAD or (opcode == CLOSE and length == 1)):
-            return -1
-        if length > end - at - size:
-            return frames
-        if header.first == FINAL_BIT | TEXT and not is_masked and not _is_text(data[at + size : at + size + length]):
-            return -1
-        if opcode < CLOSE:
-            is_fragmented = not header.first & FINAL_BIT
-        at += size + length
-        frames += 1
-        if opcode == CLOSE:
-            return frames if at == end else -1
-    return frames
-
-
-def _may_begin(first: i64, is_fragmented: bool) -> bool:
-    """Whether a frame may begin with the octet ``first``."""
-    opcode = first & OPCODE_BITS
-    reserved = first & RESERVED_BITS
-    if opcode == CONTINUATION:
-        return is_fragmented and not reserved
-    if opcode in (TEXT, BINARY):
-        return not is_fragmented and reserved in (0, RSV1)
-    return opcode in (CLOSE, PING, PONG) and not reserved and first & FINAL_BIT != 0
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

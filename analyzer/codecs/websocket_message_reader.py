@@ -27,7 +27,9 @@ UNALIGNED: Final = 0  # its beginning was not captured; the bytes do not yet sho
 IN_HEADER: Final = 1  # at or in a frame's header
 IN_PAYLOAD: Final = 2  # in a frame's payload
 CLOSED: Final = 3  # after its close frame
-LOST: Final = 4  # it is not known where frames begin
+LOST: Final = 4  # for good
+SEARCHING: Final = 5  # after a hole
+PASSING: Final = 6  # in a frame whose header was not kept, up to one that was found
 
 
 class MessageReader:
@@ -39,7 +41,8 @@ class MessageReader:
         self.direction = direction
         self.from_client = from_client
         self.state: i64 = IN_HEADER
-        self.is_midway = False  # its beginning was not captured, and no message has begun since
+        self.is_midway = False  # a message may be open whose beginning was not captured
+        self._is_regular = True  # it has broken no rule by which frames are sought after a hole
         self._receiver = receiver
         self._wanted = wanted
         self._may_deflate = agreement.has_deflate or not agreement.is_known
@@ -65,10 +68,10 @@ class MessageReader:
             return
         if opcode == CONTINUATION and not self.is_midway:
             required = "a message's first frame before its others"
-            self._object_to(timestamp, packet, required, "a continuation frame", "RFC 6455 section 5.4")
+            self._object_to_frame(timestamp, packet, required, "a continuation frame", "RFC 6455 section 5.4")
         elif opcode < CLOSE and message is not None:
             required = "the rest of the message before another"
-            self._object_to(timestamp, packet, required, f"opcode {opcode:#x}", "RFC 6455 section 5.4")
+            self._object_to_frame(timestamp, packet, required, f"opcode {opcode:#x}", "RFC 6455 section 5.4")
             self._cut(True)
         self._begin_message(first, timestamp, packet)
 
@@ -227,3 +230,8 @@ class MessageReader:
     def _object_to(self, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
         """Report what peers must fail the connection for and a capture can go on after."""
         self._receiver.object_to(self.direction, "protocol_error", timestamp, packet, required, found, section)
+
+    def _object_to_frame(self, timestamp: i64, packet: i64, required: str, found: str, section: str) -> None:
+        """Report a frame that an endpoint may not send, though it can be followed."""
+        self._is_regular = False
+        self._object_to(timestamp, packet, required, found, section)

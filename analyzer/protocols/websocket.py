@@ -11,8 +11,9 @@ from mypy_extensions import i64, mypyc_attr
 from analyzer import limits
 from analyzer.codecs.permessage_deflate import Agreement
 from analyzer.codecs.websocket_framer import Framer
-from analyzer.codecs.websocket_frames import CLOSE, TEXT, count_frames
+from analyzer.codecs.websocket_frames import CLOSE, TEXT
 from analyzer.codecs.websocket_messages import CloseStatus, MessageReceiver, OpenMessage, Wanted
+from analyzer.codecs.websocket_search import count_frames
 from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Dissector, Facts, Match
 from analyzer.records import Rows
 from analyzer.schema import Record, capture, conversation, record, time

@@ -357,7 +357,7 @@ def test_a_hole_that_may_hold_a_header_loses_the_direction_and_not_the_other(hol
     rows += stream.feed(TO_CLIENT, frame(b"unknown"), 20, 20, 2)
     rows += stream.feed(TO_SERVER, frame(b"known", masked=True), 30, 30, 3)
     assert [row.text for row in messages(rows) if row.is_complete] == ["last", "known"]
-    assert anomalies(rows) == [("framing_lost", 2, None)]
+    assert anomalies(rows) == [("framing_lost", 2, "RFC 6455 section 5.2")]
 
 
 def test_after_a_hole_in_a_compressed_message_later_ones_are_known_as_far_as_they_do_not_refer_to_it() -> None:
@@ -466,7 +466,7 @@ def test_a_direction_whose_beginning_is_missing_waits_for_frames_in_a_row_and_gi
         ("two", 3, 4),
         ("three", 5, 5),
     ]
-    assert anomalies(rows) == [("framing_lost", 9, None)]
+    assert anomalies(rows) == [("framing_lost", 9, "RFC 6455 section 5.2")]
 
 
 class Tape:
