@@ -140,6 +140,7 @@ TLS_CERTIFICATES: Final = 16  # of one message; chains have 2 to 4
 TLS_TRIED_BYTES: Final = 256 << 20  # of records tried with numbers and keys that did not fit: a tenth of a second
 TLS_MISSED_RECORDS: Final = 4096  # numbers tried after a hole; a window of 4 MiB in records of 1 KB
 TLS_HELD_BYTES: Final = 1 << 20  # of one direction that wait for the other, or for keys; early data is below 64 KiB
+TLS_SOUGHT_BYTES: Final = 1 << 17  # after a hole until a record is found; seven of the largest
 TLS_HELD_RECORD_BYTES: Final = 300  # what a held record costs beside its body
 TLS_WRONG_RECORDS: Final = 16  # that do not authenticate before keys are held to be wrong
 TLS_RENEGOTIATIONS: Final = 64  # of one connection; servers allow a few, most none

@@ -1,0 +1,55 @@
+"""What a certificate says of its owner (RFC 5280)."""
+
+import hashlib
+import warnings
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+
+from analyzer import limits
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CertificateFacts:
+    """Subject, issuer, alternative names (comma-separated), validity in ns since the epoch, SHA-256; None where it cannot be read."""
+
+    def __init__(self, der: bytes) -> None:
+        self.sha256: str = hashlib.sha256(der).hexdigest()
+        self.subject: str | None = None
+        self.issuer: str | None = None
+        self.names: str | None = None
+        self.not_before: int | None = None
+        self.not_after: int | None = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a strict reader will refuse one day
+            try:
+                self._read(der)
+            except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+                return
+
+    def _read(self, der: bytes) -> None:
+        certificate = x509.load_der_x509_certificate(der)
+        self.not_before = _nanoseconds(certificate.not_valid_before_utc)
+        self.not_after = _nanoseconds(certificate.not_valid_after_utc)
+        self.subject = certificate.subject.rfc4514_string()
+        self.issuer = certificate.issuer.rfc4514_string()
+        try:
+            alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return
+        found: list[str] = []
+        for name in alternative.value:
+            if isinstance(name, (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier)):
+                found.append(name.value)
+            elif isinstance(name, x509.IPAddress):
+                found.append(str(name.value))
+        self.names = ",".join(found)[: limits.TEXT_BYTES]
+
+
+def _nanoseconds(moment: datetime) -> int | None:
+    """Nanoseconds since the epoch; None where they do not fit a timestamp."""
+    since = moment - _EPOCH
+    nanoseconds = (since.days * 86_400 + since.seconds) * 1_000_000_000
+    return nanoseconds if abs(nanoseconds) < limits.TIMESTAMP_NANOSECONDS else None
