@@ -72,13 +72,18 @@ class LineNumbers:
 def by_class(rows: Rows) -> dict[type, Rows]:
     """Sort rows by their class, in order."""
     found: dict[type, Rows] = {}
+    last: type | None = None
+    same: Rows = []
     for row in rows:
         kind = type(row)
-        same = found.get(kind)
-        if same is None:
-            found[kind] = [row]
-        else:
-            same.append(row)
+        if kind is not last:
+            last = kind
+            known = found.get(kind)
+            if known is None:
+                same = found[kind] = []
+            else:
+                same = known
+        same.append(row)
     return found
 
 

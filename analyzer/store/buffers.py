@@ -4,11 +4,13 @@ A column is a buffer of values, little-endian, and a bit per value that says whe
 their elements one after the other, and the offset at which each begins. Only compiled is this fast.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from librt.strings import BytesWriter, write_f64_le, write_i32_le, write_i64_le
 from mypy_extensions import i32, i64
 
+from analyzer import limits
 from analyzer.records import FieldLine
 
 Values = tuple[Any, ...]
@@ -30,10 +32,12 @@ class Column:
     def append(self, values: Values) -> None:
         """Add values. TypeError, OverflowError or ValueError, and none is added, where one does not fit."""
         before = len(self._values)
+        offsets_before = len(self._offsets)
         try:
             self._put(values)
         except (TypeError, OverflowError, ValueError):
             self._values.truncate(before)
+            self._offsets.truncate(offsets_before)
             raise
         self._note(values)
 
@@ -160,6 +164,40 @@ class Texts(Column):
                     offset += len(wide.encode())
                 write_i32_le(offsets, offset)
         self._values.write(encoded)
+
+
+class ConvertedTexts(Texts):
+    """Texts that ``convert`` makes, as UTF-8, of bytes or of other texts; most values of a capture repeat."""
+
+    def __init__(self, convert: Callable[[Any], bytes]) -> None:
+        super().__init__()
+        self._convert = convert
+        self._converted: dict[Any, bytes] = {}
+        self._converted_bytes: i64 = 0
+
+    def _put(self, values: Values) -> None:
+        writer = self._values
+        offsets = self._offsets
+        offset: i32 = len(writer)
+        for value in values:
+            if value is not None:
+                text = self._converted.get(value)
+                if text is None:
+                    text = self._new(value)
+                writer.write(text)
+                offset += len(text)
+            write_i32_le(offsets, offset)
+
+    def _new(self, value: Any) -> bytes:
+        text: bytes = self._convert(value)
+        size: i64 = len(value) + len(text)
+        if size <= limits.CONVERTED_TEXT_BYTES:
+            if self._converted_bytes >= limits.CONVERTED_TEXTS_BYTES:
+                self._converted = {}
+                self._converted_bytes = 0
+            self._converted_bytes += size
+            self._converted[value] = text
+        return text
 
 
 class LineLists(Column):

@@ -23,17 +23,23 @@ from analyzer.store.definitions import identifier
 from analyzer.store.masking import Masker
 from analyzer.text import bytes_to_text
 
-Convert = Callable[[Values], Values]
 Mask = Callable[[bytes], bytes]
 
 _INCOMING: Final = "unmux_incoming"
-_BUFFERS: Final[dict[type, tuple[type[buffers.Column], nanoarrow.Schema]]] = {
-    int: (buffers.Integers, nanoarrow.int64()),
-    bool: (buffers.Truths, nanoarrow.bool_()),
-    float: (buffers.Numbers, nanoarrow.float64()),
-    str: (buffers.Texts, nanoarrow.string()),
-    bytes: (buffers.Texts, nanoarrow.string()),
-    list: (buffers.LineLists, nanoarrow.list_(nanoarrow.int64())),
+_BUFFERS: Final[dict[type, type[buffers.Column]]] = {
+    int: buffers.Integers,
+    bool: buffers.Truths,
+    float: buffers.Numbers,
+    str: buffers.Texts,
+    list: buffers.LineLists,
+}
+_ARROW_TYPES: Final = {
+    int: nanoarrow.int64(),
+    bool: nanoarrow.bool_(),
+    float: nanoarrow.float64(),
+    str: nanoarrow.string(),
+    bytes: nanoarrow.string(),
+    list: nanoarrow.list_(nanoarrow.int64()),
 }
 _TIME: Final = nanoarrow.timestamp("ns")
 # Each epoch of each store numbers its lines in a range of its own, so that a number left in a FieldLine by another store
@@ -67,12 +73,11 @@ class TableWriter:
         self.waiting_bytes = 0  # of rows not inserted yet
         self.not_stored: dict[str, int] = {}  # column -> values that did not fit its type
         self._columns = columns
-        self._converts = [_converter(column, masker) for column in columns]
         self._texts = [i for i, column in enumerate(columns) if column.python_type in (str, bytes)]
         self._lines = lines
-        self._buffers = [_BUFFERS[column.python_type][0]() for column in columns]
+        self._buffers = [_buffer(column, masker) for column in columns]
         types = {
-            column.name: _TIME if column.sql_type == "TIMESTAMP_NS" else _BUFFERS[column.python_type][1] for column in columns
+            column.name: _TIME if column.sql_type == "TIMESTAMP_NS" else _ARROW_TYPES[column.python_type] for column in columns
         }
         self._types = list(types.values())
         self._row_type = nanoarrow.struct(types)
@@ -92,16 +97,15 @@ class TableWriter:
 
     def add(self, columns: list[Values]) -> None:
         """Take rows as columns, in the order of declaration."""
-        for column, convert, buffer, values in zip(self._columns, self._converts, self._buffers, columns, strict=True):
+        for column, buffer, values in zip(self._columns, self._buffers, columns, strict=True):
             if column.python_type is list:
                 assert self._lines is not None
                 assert isinstance(buffer, buffers.LineLists)
                 buffer.shift = self._lines.number(values)
-            converted = values if convert is None else convert(values)
             try:
-                buffer.append(converted)
+                buffer.append(values)
             except (OverflowError, TypeError, ValueError):  # rare: look for the values that do not fit
-                buffer.append(tuple([self._fitting(column, value) for value in converted]))
+                buffer.append(tuple([self._fitting(column, value) for value in values]))
         self.waiting_bytes = sum(buffer.size() for buffer in self._buffers)
 
     def take(self) -> Batch | None:
@@ -127,7 +131,7 @@ class TableWriter:
         if isinstance(value, str) and column.python_type is str:
             return value.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
         try:
-            _BUFFERS[column.python_type][0]().append((value,))
+            _buffer(column, None).append((value,))
         except (OverflowError, TypeError, ValueError):
             self.not_stored[column.name] = self.not_stored.get(column.name, 0) + 1
             return None
@@ -182,35 +186,28 @@ def _array(kind: nanoarrow.Schema, buffer: buffers.Column, rows: int) -> Any:
     return c_array_from_buffers(kind, rows, taken)
 
 
-def _converter(column: Column, masker: Masker | None) -> Convert | None:
-    """What the values of a column go through before Arrow takes them; None when nothing."""
+def _buffer(column: Column, masker: Masker | None) -> buffers.Column:
+    """The buffers for the values of a column; secrets are masked on their way into them."""
     mask = None
     if masker is not None and column.python_type is not list and column.masking is not Masking.NONE:
         masks = {Masking.TARGET: masker.target, Masking.AUTHORITY: masker.authority, Masking.WHOLE: masker.value}
         mask = masks[column.masking]
     if column.python_type is bytes:
-        return _texts(sys.maxsize if column.is_content else limits.TEXT_BYTES, mask)
-    return None if mask is None else _masked_strings(mask)
+        return buffers.ConvertedTexts(_from_bytes(sys.maxsize if column.is_content else limits.TEXT_BYTES, mask))
+    if mask is not None:
+        return buffers.ConvertedTexts(_masked(mask))
+    return _BUFFERS[column.python_type]()
 
 
-def _texts(limit: int, mask: Mask | None) -> Convert:
-    def convert(values: Values) -> Values:
-        texts: dict[bytes | None, str | None] = {None: None}  # most values of a batch repeat
-        for value in set(values):
-            if value is not None:
-                texts[value] = bytes_to_text(value if mask is None else mask(value), limit)
-        return tuple([texts[value] for value in values])
+def _from_bytes(limit: int, mask: Mask | None) -> Mask:
+    def convert(value: bytes) -> bytes:
+        return bytes_to_text(value if mask is None else mask(value), limit).encode()
 
     return convert
 
 
-def _masked_strings(mask: Mask) -> Convert:
-    def convert(values: Values) -> Values:
-        return tuple(
-            [
-                None if value is None else mask(value.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
-                for value in values
-            ]
-        )
+def _masked(mask: Mask) -> Callable[[str], bytes]:
+    def convert(value: str) -> bytes:
+        return mask(str.encode(value, "utf-8", "surrogatepass")).decode("utf-8", "replace").encode()
 
     return convert

@@ -18,7 +18,12 @@ from analyzer.text import CAPTURE_BITS
 # connections and streams as people name them, in text.place and in SQL: place(connection_id), place(connection_id, stream_index)
 _FRAMES: Final = 1 << CAPTURE_BITS
 _PLACE: Final = f"if(c >= {_FRAMES}, c // {_FRAMES} || '/', '') || c % {_FRAMES}"
-MACROS: Final = {"place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s"}
+MACROS: Final = {
+    "place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s",
+    # an exchange of the view exchanges as people name it, also where its request cannot be read
+    "exchange_name": """(o, t, e) AS coalesce(nullif(concat_ws(' ', o, t), ''),
+        if(e = 'no request', '(request not captured)', '(request not readable)'))""",
+}
 
 SCHEMA_VERSION: Final = "1"  # changes when a table that exists changes its columns or their meaning
 

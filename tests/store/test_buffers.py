@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nanoarrow.c_array import c_array_from_buffers
 
 from analyzer.records import FieldLine
-from analyzer.store.buffers import Column, Integers, LineLists, Numbers, Texts, Truths, text_bytes
+from analyzer.store.buffers import Column, ConvertedTexts, Integers, LineLists, Numbers, Texts, Truths, text_bytes
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -90,3 +90,10 @@ def test_where_a_value_does_not_fit_none_is_added(kind: type[Column], good: tupl
 
 def test_the_size_of_texts_is_that_of_the_known_ones() -> None:
     assert text_bytes(("ab", None, b"cde", "")) == 5
+
+
+@given(st.lists(st.binary(max_size=3) | st.none() | st.just(b"x" * 5000), max_size=40))
+def test_converted_texts_are_what_the_conversion_makes_of_each(values: list[bytes | None]) -> None:
+    column = ConvertedTexts(lambda value: repr(value).encode())
+    column.append(tuple(values))
+    assert read(column, nanoarrow.string()) == [None if value is None else repr(value) for value in values]
