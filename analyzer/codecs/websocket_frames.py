@@ -131,6 +131,11 @@ def unmask(data: bytes, start: i64, end: i64, key: i64, position: i64) -> bytes:
     while at < last:
         write_i64_le(result, read_i64_le(data, at) ^ word)
         at += 8
+    if at < end and end >= 8:  # the rest is the end of the word before ``end``; single octets take longer than all others
+        rest: i64 = read_i64_le(data, end - 8) >> (8 - (end - at)) * 8
+        write_i64_le(result, rest ^ word)
+        result.truncate(end - start)
+        return result.getvalue()
     shift: i64 = 0
     while at < end:
         byte: i64 = data[at]
