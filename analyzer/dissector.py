@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
 from mypy_extensions import i64
 
+from analyzer.codecs.content_budget import AllContents
 from analyzer.records import FieldLine, Rows
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Context:
         """``content`` is none, preview, hash or store; ``decode_as`` maps (transport, port) to a dissector's name."""
         self.dissectors = list(dissectors)
         self.content = content
+        self.contents = AllContents()  # the memory that contents take
         self.frames = frames
         self.decode_as = decode_as or {}
         self.tap: Tap | None = None

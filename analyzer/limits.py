@@ -104,11 +104,19 @@ HTTP1_CACHED_HEAD_BYTES: Final = 2_048  # longest head worth remembering
 CONTENT_CODINGS: Final = 4  # codings of one content; one is usual, two are seen
 CONTENT_DECODED_BYTES: Final = 256 << 20  # decoded bytes of one content, a bound on time: nothing is kept to hash it
 CONTENT_DECODED_RATIO: Final = 1_000  # decoded to coded bytes; deflate cannot exceed 1,032, real contents stay below 200
-CONTENT_DECODED_RATIO_FROM: Final = 1 << 20  # decoded bytes from which the ratio counts
+CONTENT_DECODED_RATIO_FROM: Final = 1 << 18  # decoded bytes of a content from which the ratio counts; a millisecond's work
 CONTENT_MEMBER_BYTES: Final = 1_024  # decoded bytes that a further gzip member or zstd frame counts for: it costs as much time
 CONTENT_PIECE_BYTES: Final = 65_536  # decoded at a time, so that a limit is noticed early
 CONTENT_ZSTD_WINDOW_LOG: Final = 23  # RFC 9659 section 3: 8 MB
+CONTENT_BROTLI_WINDOW_BYTES: Final = 16 << 20  # RFC 7932 section 9.1: the largest window
+CONTENT_ZLIB_BYTES: Final = 48 << 10  # of memory for a gzip or deflate decoder: a window of 32 KiB, and 10 KiB of state
+CONTENT_ZSTD_BYTES: Final = 512 << 10  # the same for zstd but for its window: a block twice, literals, tables, state
+CONTENT_BROTLI_BYTES: Final = 4 << 20  # the same for br: three times 256 Huffman tables of up to 4.4 KiB, and state
+CONTENT_CODED_BYTES: Final = 256 << 10  # held of a content at most before decoders stay open for it; few have as many
 CONTENT_KEPT_BYTES: Final = 16 << 20  # decoded bytes kept of one content with --content store
+CONTENT_CONNECTION_BYTES: Final = 64 << 20  # held, decoding and kept for the open contents of a connection; 200 usual ones
+ALL_CONTENT_BYTES: Final = 256 << 20  # the same of all connections, and in rows not handed over; then the oldest are given up
+CONTENT_ROW_BYTES: Final = 8 << 20  # contents in rows that are not handed over yet; more at a time makes nothing faster
 
 # --- HTTP/2
 HPACK_TABLE_BYTES: Final = 1 << 18  # of one dynamic table, whatever the peers agreed on; browsers use 64 KiB

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import i64
 
-from analyzer import protocols
+from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analyzer.store import Store
 
 PACKETS_BETWEEN_REPORTS: Final = 4096  # a few milliseconds: often enough for a progress bar and for Ctrl-C
-ROWS_AT_A_TIME: Final = 1024  # handed to the sink together
+ROWS_AT_A_TIME: Final = 1024  # handed to the sink together, or fewer with large contents
 
 
 class Sink(Protocol):
@@ -36,6 +36,7 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
     """Take everything in ``captures`` apart and hand the rows to ``sink``; False when ``progress`` stopped it."""
     decoder = Decoder()
     connections = ConnectionTable(context)
+    contents = context.contents
     not_decoded: dict[int, int] = {}  # capture_index -> packets
     until_report: i64 = PACKETS_BETWEEN_REPORTS
     is_complete = True
@@ -63,9 +64,10 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
             rows += connections.packet(
                 decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
             )
-            if len(rows) >= ROWS_AT_A_TIME:
+            if len(rows) >= ROWS_AT_A_TIME or contents.row_bytes >= limits.CONTENT_ROW_BYTES:
                 sink.add(rows)
                 rows = []
+                contents.row_bytes = 0
         until_report -= 1
         if until_report == 0:
             until_report = PACKETS_BETWEEN_REPORTS
@@ -75,10 +77,17 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
                 break
     if is_complete and progress is not None and not progress(captures.bytes_read):
         is_complete = False  # stopped while it waited for more: the end is not that of the capture
-    rows += connections.finish()
+    still_open = connections.close()
+    while still_open:
+        rows += connections.end(still_open.pop())
+        if len(rows) >= ROWS_AT_A_TIME or contents.row_bytes >= limits.CONTENT_ROW_BYTES:
+            sink.add(rows)
+            rows = []
+            contents.row_bytes = 0
     rows += decoder.drain_anomalies()
     rows += _about_captures(captures, decoder, not_decoded)
     sink.add(rows)
+    contents.row_bytes = 0
     return is_complete
 
 

@@ -3,6 +3,7 @@
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.content_budget import ContentBudget
 from analyzer.dissector import Context, Tap
 from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord
 
@@ -21,6 +22,7 @@ class Scope:
         self.streams: i64 = 0  # opened so far, stream 0 not counted
         self.stalls: i64 = 0  # stall_index of the next stall
         self.stall_index: i64 = -1  # the stall whose bytes are being released
+        self._contents: ContentBudget | None = None
         self._waits: dict[int, int] = {}  # stream_index -> ns waited in this stall
         self._anomalies: dict[str, AnomalyRecord] = {}  # the latest of each kind
         self._anomaly_counts: dict[str, int] = {}
@@ -35,6 +37,14 @@ class Scope:
         index = self.stalls
         self.stalls += 1
         return index
+
+    def content_budget(self) -> ContentBudget:
+        """The memory that contents of this connection may take."""
+        budget = self._contents
+        if budget is None:
+            budget = ContentBudget(self.context.contents)
+            self._contents = budget
+        return budget
 
     def begin_stall(self) -> i64:
         """Say that the bytes delivered next waited for one hole; returns its number."""
@@ -83,6 +93,9 @@ class Scope:
 
     def finish(self) -> Rows:
         """Return the rows that counted further faults. Called once, when the connection has ended."""
+        if self._contents is not None:
+            self._contents.close()
+            self._contents = None
         rows: Rows = list(self._anomalies.values())
         self._anomalies = {}
         return rows

@@ -5,6 +5,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.codecs.content import Content
+from analyzer.codecs.content_budget import ContentBudget
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
 from analyzer.codecs.http1_messages import HEAD, PEEK, START, MessageReader
@@ -89,18 +90,27 @@ class Side(MessageReader):
         """Stop reading a message; returns what is held of an incomplete section."""
         self.exchange = None
         self.head = None
-        self.content = None
+        self.drop_content()
         return self.take_pieces()
 
-    def begin_content(self, head: Head, state: i64, content_mode: str) -> None:
-        """The content that ``head`` announces follows; ``content_mode`` is what is wanted of it, hash or store or nothing."""
+    def drop_content(self) -> None:
+        """Nobody wants the content of the message being read any more."""
+        if self.content is not None:
+            self.content.discard()
+            self.content = None
+
+    def begin_content(self, head: Head, state: i64, content_mode: str, budget: ContentBudget | None) -> None:
+        """The content that ``head`` announces follows.
+
+        ``content_mode`` is what is wanted of it, hash or store or nothing, ``budget`` the memory for that.
+        """
         self.state = state
         self.has_noted_bare_feed = False
         if content_mode:
             codings = head.content_encoding
             if head.further_codings is not None:
                 codings = head.further_codings if codings is None else codings + b", " + head.further_codings
-            self.content = Content(content_mode, codings)
+            self.content = Content(content_mode, codings, True, budget)
 
     # --- waiting ---
 

@@ -134,21 +134,22 @@ class ConnectionTable:
             connection.follow_roles()
         return rows
 
-    def finish(self) -> Rows:
-        """End what is open, in order of connection_id: the capture is over."""
-        open_connections: dict[int, Connection] = {}
-        for half in self._halves.values():
-            open_connections[half.connection.connection_id] = half.connection
-        for flow in self._flows.values():
-            open_connections[flow.connection_id] = flow
-        rows: Rows = []
-        for connection_id in sorted(open_connections):
-            rows += self._finish(open_connections[connection_id], CloseReason.CAPTURE_END)
+    def close(self) -> list[Connection]:
+        """The capture is over; returns what is open, each to be ended, by connection_id, the highest first."""
         self._holes.clear()
         self._closed.clear()
         self._idle.clear()
         self._next_due = NEVER
-        return rows
+        found: dict[int, Connection] = {}
+        for half in self._halves.values():
+            found[half.connection.connection_id] = half.connection
+        for flow in self._flows.values():
+            found[flow.connection_id] = flow
+        return [found[connection_id] for connection_id in sorted(found, reverse=True)]
+
+    def end(self, connection: Connection) -> Rows:
+        """End a connection that the capture leaves open; returns its rows."""
+        return self._finish(connection, CloseReason.CAPTURE_END)
 
     # --- opening and closing ---
 

@@ -38,6 +38,7 @@ class Http1Conversation:
         self._stream = stream
         mode = stream.context.content
         self._content_mode = mode if mode in ("hash", "store") else ""
+        self._content_budget = stream.scope.content_budget() if self._content_mode else None
         self._reader = HeadReader(stream.context.field_lines)
         self._exchanges: i64 = 0  # begun so far
         self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
@@ -117,7 +118,7 @@ class Http1Conversation:
             self.lose(side, timestamp, packet, why)
         else:
             side.remaining = head.content_length
-            side.begin_content(head, state, self._content_mode)
+            side.begin_content(head, state, self._content_mode, self._content_budget)
             side.is_expecting = head.expects_continue
 
     def _await_response(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
@@ -189,7 +190,7 @@ class Http1Conversation:
         else:
             side.reach(timestamp, packet)
             side.remaining = head.content_length if state == CONTENT else 0
-            side.begin_content(head, state, self._content_mode)
+            side.begin_content(head, state, self._content_mode, self._content_budget)
             if method is None and state != CHUNK_LINE:
                 side.state = PEEK
 
@@ -249,8 +250,11 @@ class Http1Conversation:
             exchange.request_sha256 = content.sha256
         else:
             exchange.response_sha256 = content.sha256
-        self.rows.add_content(side.direction, exchange, content)
-        if content.fault is not None and is_complete:
+        is_unproved = self.requests.trust == UNPROVED or self.responses.trust == UNPROVED
+        self.rows.add_content(side.direction, exchange, content, is_unproved)
+        if content.limit is not None:
+            self.rows.note(side.direction, timestamp, packet, "limit", content.limit, "more")
+        if content.fault is not None:
             required = "content that its codings can be undone of"
             self.rows.note(side.direction, timestamp, packet, "content_coding", required, content.fault, "RFC 9110 section 8.4")
 
@@ -359,7 +363,7 @@ class Http1Conversation:
     def withdraw(self, side: Side, timestamp: i64, packet: i64) -> None:
         """What was believed to be a message is not proved: nothing that leaned on it is told."""
         begun = self._begun_for_certain(self.responses if side is self.requests else self.requests)
-        self.rows.made = []
+        self.rows.drop()
         self.matching.forget()
         self.switching = None
         for one in (self.requests, self.responses):

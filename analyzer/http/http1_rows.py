@@ -20,6 +20,7 @@ class Http1Rows:
 
     def __init__(self, stream: Stream) -> None:
         self.made: Rows = []
+        self._unproved: list[Content] = []  # of what was made: they take memory of the connection until it is handed out
         self._stream = stream
         self._connection_id = stream.connection_id
         self._stream_index = stream.stream_index
@@ -29,6 +30,10 @@ class Http1Rows:
         """What was made since the last call."""
         made = self.made
         self.made = []  # always a new one: the caller adds to what it gets
+        if self._unproved:
+            for content in self._unproved:
+                content.hand_out()
+            self._unproved = []
         return made
 
     def show(self, direction: i64, timestamp: i64, kind: str, data: bytes) -> None:
@@ -36,6 +41,13 @@ class Http1Rows:
         tap = self._tap
         if tap is not None:
             tap.write(self._stream_index, direction, timestamp, kind, data)
+
+    def drop(self) -> None:
+        """Forget what was made."""
+        self.made = []
+        for content in self._unproved:
+            content.discard()
+        self._unproved = []
 
     def note(self, direction: i64, timestamp: i64, packet: i64, kind: str, required: str, found: str, section: str = "") -> None:
         """Make the row of a fault."""
@@ -61,8 +73,12 @@ class Http1Rows:
             for fault in head.faults:
                 self.note(direction, timestamp, packet, fault.kind, fault.required, fault.found, fault.section)
 
-    def add_content(self, direction: i64, exchange: Exchange, content: Content) -> None:
-        """Make the row of content that is to be kept."""
+    def add_content(self, direction: i64, exchange: Exchange, content: Content, is_unproved: bool) -> None:
+        """Make the row of content that is to be kept; ``is_unproved``: it may have to wait, and be dropped."""
+        if is_unproved:
+            self._unproved.append(content)
+        else:
+            content.hand_out()
         if content.kept is not None and (content.kept or content.is_complete):
             self.made.append(
                 HttpContentRecord(

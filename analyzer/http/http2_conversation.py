@@ -48,7 +48,8 @@ class Http2Conversation(FrameReceiver):
         self._tunnels = tunnels
         self._streams = OpenStreams(stream.scope, sides, rows, tunnels)
         self._flow_control = FlowControl(sides, rows)
-        self._sections = Sections(stream.context.content, sides, rows, tunnels)
+        mode = stream.context.content if stream.context.content in ("hash", "store") else ""
+        self._sections = Sections(mode, stream.scope.content_budget() if mode else None, sides, rows, tunnels)
         self._tap = stream.scope.tap
 
     def _side(self, direction: i64) -> Side:

@@ -79,20 +79,14 @@ class Http2Rows:
             return None
         half.content = None
         if exchange.may_be_tunnel():
+            content.discard()
             return None
         content.finish(half.is_ended and half.is_certain and half.missing_bytes == 0)
+        if content.limit is not None:
+            self._object_to_content(exchange, direction, "limit", content.limit, "more", "")
         if content.fault is not None:
-            self.note(
-                direction,
-                exchange.ended_at,
-                exchange.last_packet,
-                "content_coding",
-                "content in its content coding",
-                content.fault,
-                "RFC 9110 section 8.4",
-                None,
-                exchange.index,
-            )
+            required = "content in its content coding"
+            self._object_to_content(exchange, direction, "content_coding", required, content.fault, "RFC 9110 section 8.4")
         if content.kept is not None and half.content_bytes > 0:
             self.made.append(
                 HttpContentRecord(
@@ -105,7 +99,12 @@ class Http2Rows:
                     is_complete=content.is_complete,
                 )
             )
+        content.hand_out()
         return content.sha256
+
+    def _object_to_content(self, exchange: Exchange, direction: i64, kind: str, required: str, found: str, section: str) -> None:
+        """Make the row of a fault in content that has ended."""
+        self.note(direction, exchange.ended_at, exchange.last_packet, kind, required, found, section, None, exchange.index)
 
     # --- streams that are over ---
 

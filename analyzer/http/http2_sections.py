@@ -6,6 +6,7 @@ Where the capture does not show what came before a section, only what is in it a
 from mypy_extensions import i64
 
 from analyzer.codecs.content import Content
+from analyzer.codecs.content_budget import ContentBudget
 from analyzer.codecs.http2_exchange import (
     HEADER,
     TRAILER,
@@ -26,10 +27,10 @@ from analyzer.records import FieldLine
 class Sections:
     """Takes decoded field sections; their block is None where it could not be decoded."""
 
-    def __init__(self, content_mode: str, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
-        """``content_mode`` is what is wanted of contents: hash, store or something else."""
+    def __init__(self, content_mode: str, budget: ContentBudget | None, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
+        """``content_mode`` is what is wanted of contents, hash or store or nothing, ``budget`` the memory for that."""
         self._content_mode = content_mode
-        self._keeps_content = content_mode in ("hash", "store")
+        self._content_budget = budget
         self._sides = sides
         self._rows = rows
         self._tunnels = tunnels
@@ -87,8 +88,8 @@ class Sections:
             self._rows.object_to_section(side, exchange, "a request with :method")
         if exchange.method == b"CONNECT":
             self._tunnels.request(side, exchange)
-        elif self._keeps_content and not is_stream_end:
-            exchange.request.content = Content(self._content_mode, content_encoding_of(lines), is_known)
+        elif self._content_mode and not is_stream_end:
+            exchange.request.content = Content(self._content_mode, content_encoding_of(lines), is_known, self._content_budget)
         self._rows.add_section(side, exchange, "request", "header", lines)
 
     def _check_authority(self, side: Side, exchange: Exchange, host: bytes | None) -> None:
@@ -153,8 +154,8 @@ class Sections:
             exchange.early_response = lines if is_known else None
         if exchange.is_connect:
             self._tunnels.answer(side, exchange, lines, is_known)
-        if self._keeps_content and not is_stream_end and not exchange.has_tunnel:
-            half.content = Content(self._content_mode, exchange.content_encoding, is_known)
+        if self._content_mode and not is_stream_end and not exchange.has_tunnel:
+            half.content = Content(self._content_mode, exchange.content_encoding, is_known, self._content_budget)
 
     # --- responses with an unknown status ---
 

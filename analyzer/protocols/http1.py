@@ -346,7 +346,7 @@ class Http1Dissector:
             side.direction, timestamp, packet, "expectation_abandoned", "the content announced", "a request line", section
         )
         line = side.take_pieces()
-        side.content = None
+        side.drop_content()
         self._conversation.end_message(side, exchange, side.last_at, side.last_packet)
         self._read_messages(side, line, side.started_at, side.started_at, side.first_packet)
 

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import random
 import zlib
 from collections.abc import Callable
 
@@ -48,6 +49,28 @@ def test_each_content_coding_is_undone_however_the_bytes_are_split(coding: bytes
     for size in (1, 7, len(sent)):
         content = decoded("store", coding, *[sent[i : i + size] for i in range(0, len(sent), size)])
         assert (content.kept, content.sha256, content.is_decoded, content.is_complete) == (TEXT, digest(TEXT), True, True)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])
+def test_contents_of_any_size_are_decoded_in_pieces_of_any_size(coding: bytes) -> None:
+    words = random.Random(1)
+    text = b" ".join(b"%x" % words.getrandbits(30) for _ in range(200_000))
+    sent = CODINGS[coding](text)
+    assert len(sent) > limits.CONTENT_CODED_BYTES
+    for size in (1_000, 40_000, len(sent)):
+        content = decoded("store", coding, *[sent[i : i + size] for i in range(0, len(sent), size)])
+        assert (content.sha256, content.kept == text, content.fault) == (digest(text), True, None)
+
+
+def test_what_was_decoded_so_far_can_be_taken() -> None:
+    sent = brotli.compress(TEXT)
+    content = Content("store", b"br")
+    taken = b""
+    for i in range(len(sent)):
+        content.write(sent[i : i + 1])
+        taken += content.take_decoded()
+    content.finish(True)
+    assert (taken, content.kept, content.sha256) == (TEXT, b"", digest(TEXT))
 
 
 def test_content_whose_coding_is_not_known_is_kept_as_sent_and_has_no_hash() -> None:
@@ -123,6 +146,28 @@ def test_missing_bytes_leave_no_hash_but_what_was_decoded() -> None:
 def test_a_chain_that_is_too_long_is_not_undone() -> None:
     content = decoded("hash", b"gzip, gzip, gzip, gzip, gzip", b"x")
     assert content.fault == f"5 content codings, at most {limits.CONTENT_CODINGS} are undone"
+
+
+@pytest.mark.parametrize("outer", [b"gzip", b"deflate", b"br", b"zstd"])
+@pytest.mark.parametrize("inner", [b"gzip", b"deflate", b"br", b"zstd"])
+def test_a_bomb_in_a_bomb_is_stopped_early(inner: bytes, outer: bytes) -> None:
+    sent = CODINGS[outer](CODINGS[inner](bytes(10 << 20)))
+    content = decoded("store", inner + b", " + outer, sent)
+    assert content.fault == f"more than {limits.CONTENT_DECODED_RATIO} times as many decoded as coded bytes"
+    most = max(limits.CONTENT_DECODED_RATIO_FROM, len(sent) * limits.CONTENT_DECODED_RATIO)
+    assert len(content.kept or b"") <= most + 2 * limits.CONTENT_PIECE_BYTES
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd"])
+def test_whether_a_bomb_is_stopped_does_not_depend_on_the_pieces_it_comes_in(coding: bytes) -> None:
+    noise = random.Random(2).randbytes(30_000)
+    for size in (1 << 20, 24 << 20, 40 << 20):  # with what follows, around the ratio
+        sent = CODINGS[coding](bytes(size) + noise)
+        found = []
+        for piece in (100, 16_000, len(sent)):
+            content = decoded("store", coding, *[sent[i : i + piece] for i in range(0, len(sent), piece)])
+            found.append((content.fault, content.sha256, content.kept))
+        assert found[0] == found[1] == found[2]
 
 
 def test_a_bomb_is_stopped_by_its_ratio() -> None:

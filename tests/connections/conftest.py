@@ -220,7 +220,9 @@ class Wire:
             self.tcp(("10.9.9.9", 9), ("10.9.9.8", 9), "A", 1, 1, at=self.now + milliseconds / packets)
 
     def finish(self) -> Rows:
-        made = self.table.finish()
+        made: Rows = []
+        for connection in reversed(self.table.close()):
+            made += self.table.end(connection)
         self.rows += made
         return made
 

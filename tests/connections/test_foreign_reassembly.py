@@ -73,7 +73,8 @@ def connections(path: Path) -> tuple[list[ConnectionRecord], dict[int, list[list
         )
         if kind != NOTHING:
             rows += table.packet(decoder, kind, reader.timestamp, reader.frame, reader.capture_index, None)
-    rows += table.finish()
+    for connection in reversed(table.close()):
+        rows += table.end(connection)
     return [row for row in rows if isinstance(row, ConnectionRecord) and row.transport == "tcp"], hasher.content
 
 
