@@ -79,21 +79,21 @@ class Framer(MessageReader):
     def gap(self, length: i64, timestamp: i64, packet: i64) -> None:
         """Learn of missing bytes, -1 where their number is not known."""
         current = self._current
-        if not self._is_begun or self.state == UNALIGNED:
-            self._is_begun = True
+        if not self._is_begun and (length < 0 or self.state == UNALIGNED):  # the capture begins later than the direction
             self.is_midway = True
             self.state = UNALIGNED
-            self._undecided.clear()
             self._inflater.lose()
-        elif self.state == SEARCHING:
+            return
+        self._is_begun = True
+        if self.state == SEARCHING:
             self._begin_search()
         elif self.state == PASSING and 0 <= length <= self._remaining:
             self._pass(length)
         elif self.state == IN_PAYLOAD and current is not None and 0 <= length <= self._remaining:
             self._miss_payload(current, length)
         elif self.state == IN_HEADER and current is not None and self._miss_key(current, length):
-            pass
-        elif self.state in (IN_HEADER, IN_PAYLOAD, PASSING):
+            return
+        elif self.state != CLOSED and self.state != LOST:
             self._lose(timestamp, packet, "missing bytes" if length < 0 else f"{length} missing bytes")
 
     def close(self, is_orderly: bool, timestamp: i64, packet: i64) -> None:

@@ -457,7 +457,7 @@ def test_a_conversation_whose_handshake_was_not_seen_is_recognised_by_both_sides
 
 def test_a_direction_whose_beginning_is_missing_waits_for_frames_in_a_row_and_gives_up_on_noise() -> None:
     stream = open_stream()
-    rows = stream.gap(TO_SERVER, None, None, 5, 1) + stream.gap(TO_CLIENT, 100, None, 5, 1)
+    rows = stream.gap(TO_SERVER, None, None, 5, 1) + stream.gap(TO_CLIENT, None, None, 5, 1)
     for packet, data in enumerate((frame(b"one"), frame(b"two")[:3], frame(b"two")[3:], frame(b"three")), 2):
         rows += stream.feed(TO_CLIENT, data, packet * 10, packet * 10, packet)
     rows += stream.feed(TO_SERVER, b"noise", 90, 90, 9)

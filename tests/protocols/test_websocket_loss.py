@@ -283,6 +283,16 @@ def test_what_is_declined_while_held_bytes_are_taken_is_not_declined_of_what_fol
     ]
 
 
+def test_frames_in_a_row_are_believed_where_the_capture_begins_and_not_after_a_hole() -> None:
+    three = b"".join(frame(b"%d" % number, 0x81) for number in range(3))
+    late: Damaged = [(TO_CLIENT, None, 1), (TO_CLIENT, three, 1)]
+    assert len(messages(analyzed(late, PLAIN))) == 3
+    assert len(messages(analyzed([late[0], (TO_CLIENT, 7, 1), late[1]], PLAIN))) == 3
+    first_lost: Damaged = [(TO_CLIENT, 7, 1), (TO_CLIENT, three, 1)]
+    assert messages(analyzed(first_lost, PLAIN)) == []
+    assert messages(analyzed([late[0], (TO_CLIENT, three[:5], 1), (TO_CLIENT, 1, 1), (TO_CLIENT, three, 1)], PLAIN)) == []
+
+
 def test_a_message_open_across_a_hole_is_told_in_parts_that_claim_nothing() -> None:
     """The first part says what it is, the second that it is a message; what lies between is not told."""
     padding = b"".join(frame(b"%05d" % number, 0x81) for number in range(20_000))
