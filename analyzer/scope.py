@@ -8,11 +8,28 @@ from analyzer.dissector import Context, Tap
 from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord
 
 
+class Carrier:
+    """What carries the bytes of a connection, as far as its streams may ask."""
+
+    def acknowledged(self, direction: i64) -> i64:
+        """How many bytes of a direction, from its first one on, its receiver can have had by now at most; -1: not known."""
+        return -1
+
+
 class Scope:
     """What all streams of one connection share."""
 
-    def __init__(self, context: Context, connection_id: i64, transport: str, server_port: i64, roles_proven: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        connection_id: i64,
+        transport: str,
+        server_port: i64,
+        roles_proven: bool,
+        carrier: Carrier | None = None,
+    ) -> None:
         """``roles_proven`` says that the client is known by the handshake, so no probe may turn the sides around."""
+        self.carrier = carrier
         self.context = context
         self.connection_id = connection_id
         self.transport = transport

@@ -124,6 +124,17 @@ class HpackDecoder:
         self._allowed = UNLIMITED
         self._maximum = UNLIMITED
 
+    def copy(self) -> "HpackDecoder":
+        """Another decoder with the same state."""
+        other = HpackDecoder()
+        other.is_partial = self.is_partial
+        other._allowed = self._allowed
+        other._maximum = self._maximum
+        other._size = self._size
+        other._entries = self._entries.copy()
+        other._first = self._first
+        return other
+
     def decode(self, block: bytes, lines: list[FieldLine]) -> None:
         """Append the field lines of a whole field block. Raises ProtocolError where the block is not valid."""
         end: i64 = len(block)

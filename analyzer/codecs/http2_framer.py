@@ -9,6 +9,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
+from analyzer.codecs.http2_answers import Answers, streams_refuting
 from analyzer.codecs.http2_frame_reader import UNFRAMED, FrameReader
 from analyzer.codecs.http2_frames import DATA, HEADER_BYTES, PREFACE, number32, payload_length
 from analyzer.codecs.http2_receiver import FrameReceiver
@@ -33,6 +35,13 @@ class Framer(FrameReader):
         self._begins_with_gap = False
         self._search: FrameSearch | None = None
         self._uncertain_bytes: i64 = 0  # missing or passed over since the framing was certain; -1: not known
+        self.position: i64 = 0  # bytes so far, missing ones included
+        self.hole_bytes: i64 = -1  # while searching: of the hole, beyond what is certain; -1 where it is not known
+        self.hole_end: i64 = 0  # while searching: the position where it ends
+        self._answers: Answers | None = None
+        self._asked: i64 = -1
+        self._has_heard = False  # the search knows of answers
+        self.is_begun = False  # its first byte was seen
 
     def is_lost(self) -> bool:
         """Whether frames may be going by unseen."""
@@ -42,6 +51,10 @@ class Framer(FrameReader):
 
     def feed(self, receiver: FrameReceiver, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Take the next bytes. Raises ProtocolError for faults that end the connection."""
+        self.position += len(data)
+        self._follow(receiver, data, timestamp, released, packet)
+
+    def _follow(self, receiver: FrameReceiver, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         if self.state == FRAMES:
             self._take(receiver, data, timestamp, released, packet)
         elif self.state != LOST:
@@ -54,12 +67,15 @@ class Framer(FrameReader):
 
     def skip(self, receiver: FrameReceiver, length: i64, timestamp: i64, released: i64, packet: i64) -> None:
         """Let bytes of a payload that is not wanted go by."""
+        self.position += length
         self._stamp(timestamp, released, packet)
         self.waited = released - timestamp
         self._pass(receiver, b"", 0, length)
 
     def gap(self, receiver: FrameReceiver, length: i64, timestamp: i64, packet: i64) -> None:
         """Learn of missing bytes, -1 where their number is not known."""
+        if length >= 0:
+            self.position += length
         if self.state == BEGINNING:
             if not self._undecided.chunks:
                 self._begins_with_gap = True
@@ -77,7 +93,7 @@ class Framer(FrameReader):
         elif self.state == SEARCHING:
             self._extend(length)
             self._extend(self._undecided.size)
-            self._begin_search()
+            self._begin_search(receiver)
 
     def close(self, receiver: FrameReceiver) -> None:
         """Learn that nothing follows."""
@@ -132,7 +148,7 @@ class Framer(FrameReader):
         self._held = 0
         self.payload_left = 0
         self.state = SEARCHING
-        self._begin_search()
+        self._begin_search(receiver)
         receiver.lose(self.direction, length)
 
     def _extend(self, length: i64) -> None:
@@ -141,9 +157,41 @@ class Framer(FrameReader):
         else:
             self._uncertain_bytes += length
 
-    def _begin_search(self) -> None:
+    def _begin_search(self, receiver: FrameReceiver) -> None:
         self._undecided.clear()
-        self._search = FrameSearch(self.from_server, self.largest_allowed, not self.is_largest_known)
+        self.hole_bytes = self._uncertain_bytes
+        self.hole_end = self.position
+        self._has_heard = False
+        self._search = self._new_search()
+
+    def _new_search(self) -> FrameSearch:
+        return FrameSearch(self.from_server, self.largest_allowed, not self.is_largest_known)
+
+    def is_open_to_answers(self) -> bool:
+        """Whether all bytes since the hole, whose size is known, are kept until a frame is found."""
+        search = self._search
+        return self.state == SEARCHING and self.hole_bytes >= 0 and search is not None and search.taken == self._undecided.size
+
+    def hear(self, receiver: FrameReceiver, answers: Answers, asked: i64) -> None:
+        """Learn of streams that were answered; ``asked`` is the number of the last one that was seen to be opened.
+
+        To be told while the framer ``is_open_to_answers``.
+        """
+        self._answers = answers
+        self._asked = asked
+        search = self._search
+        read = answers.read_after(self.hole_end)
+        refuting = streams_refuting(self.hole_bytes)
+        if search is not None and self._has_heard:
+            if search.hear(read, refuting):
+                self._search_in(receiver, b"")
+            return
+        search = self._new_search()
+        if search.hear(read, refuting):
+            self._has_heard = True
+            self._search = search
+            if self._undecided.size > 0:
+                self._search_in(receiver, self._undecided.joined())
 
     def _search_in(self, receiver: FrameReceiver, data: bytes) -> None:
         """Look for a frame in the bytes after the hole; go on with it when it is certain."""
@@ -153,12 +201,19 @@ class Framer(FrameReader):
         if search.is_hopeless:
             if search.limit is not None:
                 receiver.object_to(self.direction, "limit", 0, search.limit, "more", "")
-            self._give_up()
+            self._give_up(receiver)
             return
         if found < 0:
-            self._extend(self._undecided.shorten(search.unsettled()))
-        else:
-            self._resume(receiver, found - search.taken)
+            if self._undecided.size > limits.HTTP2_SEARCH_HELD_BYTES:
+                self._extend(self._undecided.shorten(limits.HTTP2_SEARCH_HELD_BYTES))
+            return
+        answers = self._answers
+        if found < search.taken - self._undecided.size:  # not kept
+            found = search.next
+        elif answers is not None and self._has_heard and self.is_open_to_answers():
+            data = self._undecided.joined()
+            found = answers.first_certain(data, found, self.largest_allowed, self._asked, self.hole_bytes, self.hole_end)
+        self._resume(receiver, found - search.taken)
 
     def _resume(self, receiver: FrameReceiver, ahead: i64) -> None:
         """Frames are certain from ``ahead`` bytes after those taken, or so many before their end (negative)."""
@@ -169,19 +224,20 @@ class Framer(FrameReader):
         self.state = FRAMES
         self._may_be_continuation = True
         if self._uncertain_bytes < 0 or self._uncertain_bytes >= SMALLEST_BLOCK_FRAME:
-            receiver.lose_blocks(self.direction)
+            receiver.doubt_blocks(self.direction)
         if ahead > 0:
             self._kind = UNFRAMED
             self.is_wanted = False
             self.payload_left = ahead
             return
         for chunk in chunks:
-            self.feed(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
+            self._follow(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
 
-    def _give_up(self) -> None:
+    def _give_up(self, receiver: FrameReceiver) -> None:
         self.state = LOST
         self._undecided.clear()
         self._search = None
+        receiver.give_up(self.direction)
 
     # --- the beginning
 
@@ -197,9 +253,10 @@ class Framer(FrameReader):
         passed: i64 = len(PREFACE) if verdict == START and not self.from_server else 0
         chunks = self._undecided.take_after(passed)
         self.state = FRAMES
+        self.is_begun = not is_partial
         receiver.begin(self.direction, is_partial)
         for chunk in chunks:
-            self.feed(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
+            self._follow(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
 
     def _lose_beginning(self, receiver: FrameReceiver) -> None:
         """The first bytes are no frame, or not certainly: search in them."""
@@ -209,4 +266,4 @@ class Framer(FrameReader):
         receiver.begin(self.direction, True)
         self._lose(receiver, -1)
         for chunk in chunks:
-            self.feed(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
+            self._follow(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)

@@ -54,7 +54,15 @@ class FrameReceiver:
         raise NotImplementedError
 
     def lose_blocks(self, direction: i64) -> None:
-        """Field blocks may have been missed, whole or in part."""
+        """A field block was missed, whole or in part."""
+        raise NotImplementedError
+
+    def doubt_blocks(self, direction: i64) -> None:
+        """Frames are certain again after a hole that may have held field blocks."""
+        raise NotImplementedError
+
+    def give_up(self, direction: i64) -> None:
+        """Frames will not be certain again."""
         raise NotImplementedError
 
     def object_to(self, direction: i64, kind: str, stream_id: i64, required: str, found: str, section: str) -> None:

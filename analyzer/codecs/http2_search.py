@@ -4,9 +4,12 @@ A frame header has few fixed bits, so a chain of plausible headers is a guess: c
 HTTP/2 themselves. :func:`judge` says how convincing a chain from the very first byte is, which is good enough to recognise
 the protocol. :class:`FrameSearch` is for what must be certain: among all places where a frame can begin within one frame of the
 hole's end is the true one, and its chain never breaks; once all unbroken chains have merged, they have merged with it.
+What lies before that place stays unknown, even where frames are to be seen there: they may all be the content of a frame
+that began in the hole.
 """
 
 import heapq
+from bisect import bisect_right
 from typing import Final
 
 from mypy_extensions import i64
@@ -45,6 +48,10 @@ START: Final = 0  # what a direction begins with: its preface
 SOME_FRAME: Final = 1  # a later frame
 UNKNOWN_PLACE: Final = 2
 WAIT: Final = 3  # not decided
+
+
+CHAINS_AN_ANSWER: Final = 1024  # looked at for each answer, so that many answers do not cost their number times that of chains
+SEARCH_LIMIT: Final = f"frames of at most {limits.HTTP2_SEARCH_BYTES} bytes, to find one after a hole"
 
 _FLAGS: Final = (0x09, 0x2D, 0x00, 0x00, 0x01, 0x0C, 0x01, 0x00, 0x00, 0x04)  # defined for each frame type
 
@@ -152,7 +159,11 @@ def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chanc
 
 
 class FrameSearch:
-    """Finds, in the bytes after a hole, a place where a frame certainly begins."""
+    """Finds, in the bytes after a hole, a place where a frame certainly begins.
+
+    Chains begin wherever the first frame after the hole may. Once those that are unbroken have merged, the last place that
+    all of them pass is certain. What the other side has answered can refute chains: see :mod:`analyzer.codecs.http2_answers`.
+    """
 
     def __init__(self, from_server: bool, largest: i64, is_assumed: bool) -> None:
         """``largest`` is the largest frame size that the sender may use; ``is_assumed`` where that is not witnessed.
@@ -166,17 +177,54 @@ class FrameSearch:
         self._position: i64 = 0  # next offset to look at
         self.taken: i64 = 0  # bytes so far
         self._rest = b""  # those from _position on, too few to be a header
-        self._ends: set[int] = set()  # of unbroken chains: offsets ahead where their next frames begin
-        self._order: list[int] = []  # the same as a heap, once no further chain can begin
+        # of unbroken chains: the offset ahead where the next frame begins -> the last place that all those chains pass before it,
+        # -1 if there is none
+        self._ends: dict[int, int] = {}
+        self._opened: dict[int, int] = {}  # the same offsets -> HEADERS frames since the hole, at most
+        self._read: list[int] = []  # when each stream was answered that the hole may have opened, in rising order
+        self._refuting: i64 = 0  # so many answers, beyond those to frames of a chain, refute it
+        self._order: list[int] = []  # the offsets ahead as a heap, once no further chain can begin
+        self._found: i64 = -1  # certain, if the chain goes on to hold
+        self.next: i64 = -1  # where the first frame begins whose header was not looked at, once a place is found
         self.is_hopeless = False
         self.limit: str | None = None  # the limit that makes it hopeless
-        if largest > limits.HTTP2_SEARCH_BYTES:
-            self._give_up(f"frames of at most {limits.HTTP2_SEARCH_BYTES} bytes, to find one after a hole")
+        self._hearing: i64 = 0  # how many answers it takes to look at the chains again
+        if largest > limits.HTTP2_SEARCH_BYTES and from_server:  # towards the server answers may help
+            self._give_up(SEARCH_LIMIT)
+
+    def hear(self, read: list[int], refuting: i64) -> bool:
+        """Learn how far the other side can have read, as offsets in rising order, when it answered streams.
+
+        ``refuting`` of them, beyond those that a chain of frames opens, refute the chain. To be told before the first bytes;
+        later, more of them may follow. Returns whether they tell anything.
+        """
+        if len(read) < refuting:
+            return False
+        farthest: i64 = read[refuting - 1] - 1
+        if farthest < 0:
+            return False  # not the hole and all chains: this was not said by valid peers
+        self._read = read
+        self._refuting = refuting
+        if farthest < self._starts:
+            self._starts = farthest
+        if len(read) < self._hearing:
+            return True
+        self._hearing = len(read) + 1 + len(self._ends) // CHAINS_AN_ANSWER
+        for end in list(self._ends):
+            if self._is_refuted(end, self._opened[end]):
+                del self._ends[end]
+                del self._opened[end]
+        if self._order:
+            self._order = sorted(self._ends)
+        return True
+
+    def _is_refuted(self, end: i64, opened: i64) -> bool:
+        return self._refuting > 0 and bisect_right(self._read, end) - opened >= self._refuting
 
     def search(self, data: bytes) -> i64:
         """Take the next bytes; returns the offset from the hole's end where a frame begins, -1 while that is not certain.
 
-        That offset may lie ahead of the bytes ``taken``; it is never before those that ``unsettled`` counts.
+        That offset may lie ahead of the bytes ``taken``.
         """
         if self.is_hopeless:
             return -1
@@ -186,53 +234,68 @@ class FrameSearch:
         end = begin + len(data)
         self.taken = end
         position = self._position
-        found: i64 = -1
         while True:
             if position > self._starts:
                 if not self._ends:
                     self.is_hopeless = True
-                    break
+                    return -1
                 position = self._order[0]
-                if len(self._ends) == 1 and self._confirmations == 0:
-                    found = position
-                    break
+                if len(self._ends) == 1:
+                    if self._found < 0:
+                        before: i64 = self._ends[position]
+                        self._found = position if before < 0 else before
+                    if self._confirmations == 0:
+                        self.next = position
+                        return self._found
             if position + HEADER_BYTES > end:
                 break
-            if position > self._starts and len(self._ends) == 1:
+            if position > limits.HTTP2_SEARCH_BYTES + HEADER_BYTES and position <= self._starts:
+                self._give_up(SEARCH_LIMIT)
+                return -1
+            if self._found >= 0:
                 self._confirmations -= 1
             at = position - begin
             length: i64 = -1
             if is_possible(data, at, self._from_server, self._largest):
                 length = payload_length(data, at)
-            self._settle(position, length)
+            self._settle(position, length, data[at + 3] == HEADERS)
             if len(self._ends) > limits.HTTP2_SEARCH_CHAINS:
                 self._give_up(f"at most {limits.HTTP2_SEARCH_CHAINS} places where a frame may follow a hole")
                 return -1
             position += 1
         self._position = position
         self._rest = data[position - begin :] if position < end else b""
-        return found
-
-    def unsettled(self) -> i64:
-        """How many of the bytes taken may still be where a frame is found to begin."""
-        return len(self._rest)
+        return -1
 
     def _give_up(self, limit: str) -> None:
         self.is_hopeless = True
         self.limit = limit
-        self._ends = set()
+        self._ends = {}
         self._order = []
 
-    def _settle(self, position: i64, length: i64) -> None:
+    def _settle(self, position: i64, length: i64, is_headers: bool) -> None:
         """Note that no header is at ``position`` (length -1), or one of a frame with ``length`` bytes of payload."""
         ends = self._ends
-        ends.discard(position)
+        opened: i64 = 0
+        common: i64 = -1
+        if position in ends:
+            opened = self._opened.pop(position)
+            common = ends.pop(position)
         if position > self._starts:
             heapq.heappop(self._order)
+        if position <= self._starts or common < 0:
+            common = position  # where a chain may begin, or several have met
         if length >= 0:
-            end: int = position + HEADER_BYTES + length
-            if end not in ends:
-                ends.add(end)
+            if is_headers:
+                opened += 1
+            end = position + HEADER_BYTES + length
+            if end in ends:
+                ends[end] = -1
+                if opened > self._opened[end]:
+                    self._opened[end] = opened
+            elif not self._is_refuted(end, opened):
+                ends[end] = common
+                self._opened[end] = opened
                 if position > self._starts:
                     heapq.heappush(self._order, end)
         if position == self._starts:  # no further chain can begin

@@ -34,9 +34,9 @@ class Sides:
         self.is_complete = False
         self.windows_certain = False
         self.settings_certain = False
+        self.opposite(side).framer.is_largest_known = False  # that is for this side to say
         for each in (self.to_server, self.to_client):
             each.decoder.allow(UNLIMITED)
-            each.framer.is_largest_known = False
             each.waiting = []
 
     # --- SETTINGS

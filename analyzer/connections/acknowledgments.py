@@ -104,6 +104,7 @@ class Acknowledgments(Delivery):
             near = segment.acknowledgment + SEQUENCE_NUMBERS if peer.next < 0 else peer.next
             position = extended(segment.acknowledgment, near)
             if peer.next >= 0 and position > peer.highest + FARTHEST_BEHIND:
+                peer.is_acked_exact = False
                 return []
             peer.first_acked = position
             known = position - 1
@@ -113,6 +114,7 @@ class Acknowledgments(Delivery):
             if peer.edge < 0 and position - known <= FARTHEST_BEHIND:
                 is_possible = True
             if position < known or not is_possible:
+                peer.is_acked_exact = peer.is_acked_exact and position < known
                 return []
         shift: i64 = 0 if segment.flags & SYN else half.shift
         edge = position + (segment.window << shift)
@@ -126,6 +128,21 @@ class Acknowledgments(Delivery):
         if position > peer.highest:
             peer.highest = position
         return self._end_sender_stall(peer, timestamp, frame)
+
+    def acknowledged(self, direction: i64) -> i64:
+        """How many bytes of a direction its receiver can have had by now at most (a FIN counts as one); -1: not known.
+
+        What a receiver has said since was said after it had what it acknowledges; of a packet that is taken the
+        acknowledgment is taken first, and acknowledgments are never taken back.
+        """
+        stream = self.stream
+        halves = self.halves()
+        if not halves:
+            return UNSEEN
+        half = halves[direction if stream is None or not stream.reversed else 1 - direction]
+        if half.next < 0 or half.acked < 0 or not half.is_acked_exact:
+            return UNSEEN
+        return half.acked - (half.next - half.delivered - half.missing)
 
     def _time_handshake(self, server: Half, segment: Segment, timestamp: i64) -> None:
         """Time the ACK that ends the handshake."""

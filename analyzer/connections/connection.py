@@ -11,7 +11,7 @@ from analyzer.dissector import DIRECTION_NAMES, Context
 from analyzer.packets.addresses import address_text
 from analyzer.packets.segment import Segment
 from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StallRecord
-from analyzer.scope import Scope
+from analyzer.scope import Carrier, Scope
 from analyzer.stream import Stream
 
 CAPTURE_SHIFT: Final = 40  # connection_id = capture_index * 2^40 + frame number
@@ -23,7 +23,7 @@ FIRST_SENDER: Final = "first_sender"
 SYSTEM_PORTS: Final = 1024  # below it are the ports that only servers take (RFC 6335 section 6)
 
 
-class Connection:
+class Connection(Carrier):
     """A TCP connection or UDP flow. Side 0 is the end whose packet came first."""
 
     def __init__(
@@ -80,7 +80,8 @@ class Connection:
         """What the streams share, made when it is first needed."""
         scope = self.scope
         if scope is None:
-            scope = Scope(self.context, self.connection_id, self.transport, self.server_port(), self.role_evidence == HANDSHAKE)
+            is_proven = self.role_evidence == HANDSHAKE
+            scope = Scope(self.context, self.connection_id, self.transport, self.server_port(), is_proven, self)
             self.scope = scope
         return scope
 

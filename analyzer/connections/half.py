@@ -100,6 +100,7 @@ class Half:
         self.highest: i64 = UNKNOWN  # one past the last byte sent, as far as is known
         self.acked: i64 = UNKNOWN  # what the peer has acknowledged
         self.first_acked: i64 = UNKNOWN
+        self.is_acked_exact = True  # no acknowledgment was refused that its peer may have meant
         self.edge: i64 = UNKNOWN  # how far the peer's window lets it send
         self.shift: i64 = LARGEST_SCALE  # of the windows it announces; the largest where its SYN was not seen
         self.packets: i64 = 0

@@ -7,7 +7,7 @@ one side says is therefore never called wrong because of what the other has not 
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.hpack import UNLIMITED
+from analyzer.codecs.hpack import UNLIMITED, HpackDecoder
 from analyzer.codecs.http2_exchange import Exchange
 from analyzer.codecs.http2_frames import (
     ACK,
@@ -32,6 +32,7 @@ from analyzer.http.http2_open_streams import OpenStreams
 from analyzer.http.http2_rows import Http2Rows
 from analyzer.http.http2_sections import Sections
 from analyzer.http.http2_tunnels import Tunnels
+from analyzer.http.http2_unseen import begins_header
 from analyzer.records import FieldLine
 from analyzer.stream import Stream
 
@@ -46,7 +47,7 @@ class Http2Conversation(FrameReceiver):
         self._sides = sides
         self._rows = rows
         self._tunnels = tunnels
-        self._streams = OpenStreams(stream.scope, sides, rows, tunnels)
+        self._streams = OpenStreams(stream.scope, stream.depth == 0, sides, rows, tunnels)
         self._flow_control = FlowControl(sides, rows)
         mode = stream.context.content if stream.context.content in ("hash", "store") else ""
         self._sections = Sections(mode, stream.scope.content_budget() if mode else None, sides, rows, tunnels)
@@ -65,6 +66,8 @@ class Http2Conversation(FrameReceiver):
             self._sides.damage(side)
             numbers = self._streams.client_numbers if direction == TO_SERVER else self._streams.server_numbers
             numbers.begin_late()
+            if direction == TO_SERVER:
+                self._streams.forget_streams()
 
     def lose(self, direction: i64, length: i64) -> None:
         """Framing is lost: whatever was in the hole, and who it belonged to, stays unknown."""
@@ -84,6 +87,8 @@ class Http2Conversation(FrameReceiver):
         )
         # one walk over the streams in 16 KiB at least, which the search takes: less than one step for a byte
         for exchange in list(self._streams.exchanges.values()):
+            if direction == TO_SERVER and self._streams.may_be_asked(exchange.number):
+                continue
             exchange.is_holed = True
             half = exchange.request if direction == TO_SERVER else exchange.response
             if half.is_ended:
@@ -100,8 +105,30 @@ class Http2Conversation(FrameReceiver):
                 exchange.undecided = None
 
     def lose_blocks(self, direction: i64) -> None:
-        """Field blocks may have been missed."""
+        """A field block was missed."""
         self._side(direction).decoder.lose()
+        if direction == TO_SERVER:
+            self._streams.unseen.miss(0, 0, False)
+
+    def doubt_blocks(self, direction: i64) -> None:
+        """Field blocks may have been missed; towards the server, what follows may show that none was."""
+        decoder = self._side(direction).decoder
+        if direction == TO_SERVER:
+            streams = self._streams
+            streams.answers.is_believed = False
+            streams.unseen.doubt(decoder, streams.asked, streams.exchanges)
+        decoder.lose()
+
+    def give_up(self, direction: i64) -> None:
+        """Nothing more will be known of a direction."""
+        if direction == TO_SERVER:
+            self._streams.give_requests_up()
+
+    def hear_answers(self) -> None:
+        """Let the server's answers show where frames towards it begin again after a hole."""
+        framer = self._sides.to_server.framer
+        if framer.is_open_to_answers():
+            framer.hear(self, self._streams.answers, self._streams.asked)
 
     def object_to(self, direction: i64, kind: str, stream_id: i64, required: str, found: str, section: str) -> None:
         """Describe a fault that does not end the connection."""
@@ -178,6 +205,8 @@ class Http2Conversation(FrameReceiver):
         side = self._side(direction)
         exchange = self._streams.find_or_open(side, stream_id)
         side.exchange = exchange
+        if direction == TO_SERVER and self._streams.unseen.is_watching:
+            self._believe(self._streams.unseen.show(stream_id, self._streams.asked))
         if length > 0 and self._sides.windows_certain:
             self._flow_control.use(side, exchange, length)
         if exchange is None:
@@ -252,7 +281,7 @@ class Http2Conversation(FrameReceiver):
     ) -> None:
         """Decode a field block, for the sake of the compression state even where its stream is over."""
         side = self._side(direction)
-        lines = self._decode(side, stream_id, block)
+        lines = self._decode(side, stream_id, is_stream_end, block)
         if kind == PUSH_PROMISE:
             exchange = self._streams.promise(side, promised_id)
         else:
@@ -271,24 +300,38 @@ class Http2Conversation(FrameReceiver):
         if decoder.uppercase_name is not None and block is not None:
             self._object_to_name(side, exchange, decoder.uppercase_name)
         if direction == TO_SERVER:
-            self._streams.saw_request(exchange)
+            self._streams.ask(exchange, not is_stream_end or begins_header(lines))
             self._sections.take_request(side, exchange, lines, block, is_stream_end)
         else:
             self._sections.take_response(side, exchange, lines, block, is_stream_end)
         if is_stream_end:
             self._streams.end_half(side, exchange, True)
 
-    def _decode(self, side: Side, stream_id: i64, block: bytes | None) -> list[FieldLine]:
+    def _decode(self, side: Side, stream_id: i64, is_stream_end: bool, block: bytes | None) -> list[FieldLine]:
         """The lines of a field block, as far as they are known; None is one that could not be put together."""
         lines: list[FieldLine] = []
         if block is None:
             side.decoder.lose()
+            if side.direction == TO_SERVER:
+                self._streams.unseen.miss(stream_id, self._streams.asked, is_stream_end)
             return lines
         side.decoder.decode(block, lines)
+        streams = self._streams
+        if streams.unseen.is_watching and side.direction == TO_SERVER:
+            is_header = not is_stream_end or begins_header(lines)  # a trailer section ends its stream
+            further: list[FieldLine] = []
+            if self._believe(streams.unseen.take(block, stream_id, streams.asked, is_header, further)):
+                lines = further
         if side.decoder.is_cut:
             required = f"a field section of at most {limits.FIELD_SECTION_BYTES} bytes"
             self.object_to(side.direction, "limit", stream_id, required, "a larger one", "RFC 9113 section 10.5.1")
         return lines
+
+    def _believe(self, proved: HpackDecoder | None) -> bool:
+        """Take the compression state that is proved because the last holes towards the server held no field block."""
+        if proved is not None:
+            self._sides.to_server.decoder = proved
+        return proved is not None
 
     def _object_to_name(self, side: Side, exchange: Exchange, name: bytes) -> None:
         found = name[:64].decode("latin-1")

@@ -6,6 +6,7 @@ A stream is over when both sides have ended, or when it was reset and the other 
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.http2_answers import Answers
 from analyzer.codecs.http2_exchange import Exchange
 from analyzer.codecs.http2_frames import LARGEST_WINDOW
 from analyzer.codecs.http2_side import Side
@@ -14,13 +15,19 @@ from analyzer.codecs.http2_streams import StreamNumbers
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.http.http2_rows import Http2Rows
 from analyzer.http.http2_tunnels import Tunnels
+from analyzer.http.http2_unseen import UnseenBlocks, may_be_asked_further
 from analyzer.scope import Scope
 
 
 class OpenStreams:
     """Finds streams by their numbers, opens and ends them."""
 
-    def __init__(self, scope: Scope, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
+    def __init__(self, scope: Scope, is_outermost: bool, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
+        """``is_outermost`` says that the bytes are those of the connection itself."""
+        self.asked: i64 = -1  # the highest number of a stream that the client was seen to open
+        self.answers = Answers()
+        self.unseen = UnseenBlocks()
+        self._carrier = scope.carrier if is_outermost else None
         self.exchanges: dict[int, Exchange] = {}
         self.client_numbers = StreamNumbers(1)
         self.server_numbers = StreamNumbers(2)
@@ -84,7 +91,7 @@ class OpenStreams:
             self._drop_oldest()
         exchange = Exchange(stream_id, self._scope.new_stream_index(), timestamp, packet)
         exchanges[stream_id] = exchange
-        if self._sides.to_server.framer.is_lost():
+        if self._sides.to_server.framer.is_lost() and not self.may_be_asked(stream_id):
             exchange.is_holed = True
             exchange.request.is_certain = False
             exchange.fields_complete = False
@@ -122,16 +129,36 @@ class OpenStreams:
 
     def _await_request(self, exchange: Exchange) -> None:
         """A response has come first: its request is on the way here, or was missed."""
+        number = exchange.number
         to_server = self._sides.to_server
-        if exchange.number < self.client_numbers.highest or to_server.framer.is_lost() or to_server.is_closed:
+        carrier = self._carrier
+        if number > self.asked and carrier is not None and self._sides.to_client.framer.is_begun:
+            self.answers.add(number, carrier.acknowledged(TO_SERVER))
+        is_lost = to_server.framer.is_lost() and not self.may_be_asked(number)
+        if number < self.client_numbers.highest or is_lost or to_server.is_closed:
             exchange.is_request_lost = True
         else:
             self._responses_first[exchange.number] = exchange
             if len(self._responses_first) > limits.HTTP2_RESPONSES_FIRST:
                 self.give_requests_up(-1)
 
-    def saw_request(self, exchange: Exchange) -> None:
-        """The request of a stream is seen."""
+    def may_be_asked(self, stream_id: i64) -> bool:
+        """Whether the request of a stream may be among bytes, kept after a hole, of which it is not known what they are."""
+        return stream_id & 1 == 1 and stream_id > self.asked and self._sides.to_server.framer.is_open_to_answers()
+
+    def forget_streams(self) -> None:
+        """The client had opened streams before the capture began."""
+        self.unseen.forget_streams()
+        self.answers.is_believed = False
+
+    def ask(self, exchange: Exchange, is_header: bool) -> None:
+        """A field section of a request is seen, ``is_header`` if it certainly is its header section."""
+        if exchange.number > self.asked:
+            self.asked = exchange.number
+            self.answers.open(exchange.number, is_header)
+        self._stop_waiting(exchange)
+
+    def _stop_waiting(self, exchange: Exchange) -> None:
         if self._responses_first:
             self._responses_first.pop(exchange.number, None)
 
@@ -225,7 +252,9 @@ class OpenStreams:
         del self.exchanges[stream_id]
         self._ended_number = stream_id
         self._ended_index = exchange.index
-        self.saw_request(exchange)
+        self._stop_waiting(exchange)
+        if not exchange.request.is_ended and stream_id & 1 and stream_id <= self.asked and may_be_asked_further(exchange):
+            self.unseen.forget_streams()
         if self._lingering:
             self._lingering.pop(stream_id, None)
         if stream_id & 1:

@@ -148,6 +148,8 @@ class Http2Dissector(Http2Conversation):
         framer.feed(self, data, timestamp, released, packet)
         if framer.payload_left > 0 and not framer.is_wanted:
             self._stream.decline(direction, framer.payload_left)
+        if self._streams.answers.is_newer:
+            self.hear_answers()
         return self._rows.taken()
 
     def skipped(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
@@ -160,6 +162,8 @@ class Http2Dissector(Http2Conversation):
         """Go on where the hole lies inside one frame; else search for the next one."""
         framer = self._sides.to_server.framer if direction == TO_SERVER else self._sides.to_client.framer
         framer.gap(self, -1 if length is None else length, timestamp, packet)
+        if direction == TO_SERVER:
+            self.hear_answers()
         return self._rows.taken()
 
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:
@@ -191,6 +195,7 @@ class Http2Dissector(Http2Conversation):
         started_at: i64 = int(facts.get("upgrade_request_started_at", "-1"))
         packet: i64 = int(facts.get("upgrade_request_packet", "-1"))
         self._streams.client_numbers.open(1)
+        self._streams.asked = 1
         exchange = self._streams.open(1, started_at, packet)
         exchange.method = _fact(facts, "upgrade_request_method")
         exchange.authority = _fact(facts, "upgrade_request_authority")

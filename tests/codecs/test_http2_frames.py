@@ -59,6 +59,12 @@ class Heard(FrameReceiver):
     def lose_blocks(self, direction: int) -> None:
         self.told.append(("blocks lost",))
 
+    def doubt_blocks(self, direction: int) -> None:
+        self.told.append(("blocks lost",))
+
+    def give_up(self, direction: int) -> None:
+        self.told.append(("given up",))
+
     def object_to(self, direction: int, kind: str, stream_id: int, required: str, found: str, section: str) -> None:
         self.told.append(("object", kind, stream_id, section))
 

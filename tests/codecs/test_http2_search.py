@@ -44,7 +44,7 @@ def test_a_frame_found_after_a_hole_is_always_a_true_one(step: int) -> None:
             assert not search.is_hopeless
             if found >= 0:
                 assert begin + found in starts
-                assert begin + found >= min(at + step, len(data)) - len(data[at : at + step]) - 9
+                assert found > 0
                 found_some += 1
                 break
     assert found_some > 0
