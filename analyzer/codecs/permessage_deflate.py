@@ -120,6 +120,7 @@ class Inflater:
         self.fault = None
         self.is_limit = False
         self.is_known = True
+        self.known = 0
         self._message_bytes = 0
         self._inflated_bytes = 0
         self._final_blocks = 0
@@ -127,7 +128,7 @@ class Inflater:
         self._is_last = False
         self._is_pending = False
         self._allowed = self._credit if self._credit < limits.INFLATED_MESSAGE_BYTES else limits.INFLATED_MESSAGE_BYTES
-        if self._failures >= limits.INFLATE_FAILURES:
+        if self.has_given_up():
             self.fault = f"no message tried after {limits.INFLATE_FAILURES} failures"
             self.is_limit = True
         elif not self.is_certain and self._inflation is None:
@@ -136,6 +137,10 @@ class Inflater:
             self._agreed = 0
         elif self._inflation is None or not self._takeover:
             self._inflation = _Inflation(b"")
+
+    def has_given_up(self) -> bool:
+        """Whether no further message is tried."""
+        return self._failures >= limits.INFLATE_FAILURES
 
     def write(self, data: bytes, is_last: bool) -> None:
         """Take the next bytes of the message, once the earlier ones have been read out; ``is_last`` ends it."""
@@ -180,6 +185,10 @@ class Inflater:
             if output:
                 return output
         return b""
+
+    def has_all(self, output: bytes) -> bool:
+        """Whether ``output``, read first, is all that there is of the message, and known."""
+        return not self._is_pending and self.fault is None and self.known == len(output)
 
     def end(self) -> None:
         """Say that the message has been read out."""

@@ -142,36 +142,66 @@ class Framer(MessageReader):
             self._receiver.decline(self.direction, self._remaining)
 
     def _is_ordinary(self) -> bool:
-        """Whether the header just read is of a message in one frame, or a ping or pong, without a fault or anything to decode."""
+        """Whether the header just read is of a message in one frame, or a ping or pong, without a fault or anything to keep."""
         header = self._read
         opcode = header.first & OPCODE_BITS
-        if header.first & (FINAL_BIT | RESERVED_BITS) != FINAL_BIT or not header.is_minimal or header.payload_length < 0:
+        reserved = header.first & RESERVED_BITS
+        if not header.first & FINAL_BIT or not header.is_minimal or header.payload_length < 0:
             return False
         if header.is_masked != self.from_client or not self._wanted.is_plain:
             return False
         if TEXT <= opcode <= BINARY:
-            return self._message is None
-        return PING <= opcode <= PONG and header.payload_length <= CONTROL_PAYLOAD
+            if self._message is not None:
+                return False
+            return reserved == 0 or (reserved == RSV1 and self._may_deflate and not self._inflater.has_given_up())
+        return PING <= opcode <= PONG and header.payload_length <= CONTROL_PAYLOAD and reserved == 0
 
     def _take_whole(self, data: bytes, start: i64, end: i64, wire_bytes: i64, timestamp: i64, packet: i64) -> None:
         """Take an ordinary frame whose payload is ``data[start:end]``: most of all traffic, and nothing of it has to be kept."""
         header = self._read
         opcode = header.first & OPCODE_BITS
-        text: str | None = None
-        if opcode == TEXT:
-            payload = unmask(data, start, end, header.key, 0) if header.is_masked else data[start:end]
-            try:
-                text = payload.decode()
-            except UnicodeDecodeError as error:
-                text = payload[: error.start].decode()
-                self._object_to(timestamp, packet, "text in UTF-8", NOT_TEXT, "RFC 6455 section 8.1")
-            if self._wanted.characters == 0:
-                text = None
-            elif len(text) > self._wanted.characters:
-                text = text[: self._wanted.characters]
         if opcode < CLOSE:
             self.is_midway = False
-        self._receiver.take(self.direction, opcode, text, end - start, wire_bytes, timestamp, packet)
+        text: str | None = None
+        size = end - start
+        is_compressed = header.first & RSV1 != 0
+        if opcode == TEXT or is_compressed:
+            payload = unmask(data, start, end, header.key, 0) if header.is_masked else data[start:end]
+            if is_compressed:
+                is_certain = self._inflater.is_certain
+                self._inflater.begin()
+                self._inflater.write(payload, True)
+                payload = self._inflater.read()
+                if not self._inflater.has_all(payload):
+                    self._take_deflated(payload, size, wire_bytes, is_certain, timestamp, packet)
+                    return
+                self._inflater.end()
+                size = len(payload)
+            if opcode == TEXT:
+                text = self._text(payload, timestamp, packet)
+        self._receiver.take(self.direction, opcode, text, size, is_compressed, wire_bytes, timestamp, packet)
+
+    def _text(self, payload: bytes, timestamp: i64, packet: i64) -> str | None:
+        """What is wanted of a text message."""
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError as error:
+            text = payload[: error.start].decode()
+            self._object_to(timestamp, packet, "text in UTF-8", NOT_TEXT, "RFC 6455 section 8.1")
+        if self._wanted.characters == 0:
+            return None
+        return text if len(text) <= self._wanted.characters else text[: self._wanted.characters]
+
+    def _take_deflated(self, output: bytes, length: i64, wire_bytes: i64, is_certain: bool, timestamp: i64, packet: i64) -> None:
+        """Take a frame of ``length`` bytes that does not inflate to a known message at once, but first to ``output``."""
+        self._first = self._read.first
+        self._position = length
+        message = self._begin_message(self._first, timestamp, packet)
+        message.frame_count = 1
+        message.wire_bytes = wire_bytes
+        message.payload_bytes = length
+        self._take_inflated(message, output, is_certain)
+        self._end_frame(message)
 
     def _take_header(self, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
         """Take a frame's header, or the part that is there; returns where to go on."""

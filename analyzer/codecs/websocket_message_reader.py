@@ -73,9 +73,10 @@ class MessageReader:
             required = "the rest of the message before another"
             self._object_to_frame(timestamp, packet, required, f"opcode {opcode:#x}", "RFC 6455 section 5.4")
             self._cut(True)
-        self._begin_message(first, timestamp, packet)
+        if self._begin_message(first, timestamp, packet).is_compressed:
+            self._inflater.begin()
 
-    def _begin_message(self, first: i64, timestamp: i64, packet: i64) -> None:
+    def _begin_message(self, first: i64, timestamp: i64, packet: i64) -> OpenMessage:
         """Open a message, or a control frame, whose first frame that is there begins with the octet ``first``."""
         opcode = first & OPCODE_BITS
         reserved = first & RESERVED_BITS
@@ -87,13 +88,12 @@ class MessageReader:
         if opcode < CLOSE:
             self._message = opened
             self.is_midway = False
-        if opened.is_compressed:
-            self._inflater.begin()
         wanted = self._wanted
         if not opened.is_opaque and (opcode != BINARY or opened.is_compressed or not wanted.is_plain):
             reader = TextReader(wanted.characters) if opcode == TEXT else None
             keep: i64 = limits.TEXT_BYTES if opcode == CLOSE or (wanted.stores and opcode != TEXT) else 0
             opened.payload = Payload(reader, wanted.hashes, keep)
+        return opened
 
     def _take_payload(self, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
         """Take payload of the current frame; returns where to go on."""
@@ -140,12 +140,18 @@ class MessageReader:
             return
         is_certain = inflater.is_certain
         inflater.write(data, is_last)
-        while output := inflater.read():
+        self._take_inflated(message, inflater.read(), is_certain)
+
+    def _take_inflated(self, message: OpenMessage, output: bytes, is_certain: bool) -> None:
+        """Take decompressed payload and all that there is beside it. ``is_certain``: a failure is the sender's."""
+        inflater = self._inflater
+        while output:
             known = inflater.known
             if known == len(output):
                 self._write(message, output)
             else:
                 self._write_known(message, output, known)
+            output = inflater.read()
         fault = inflater.fault
         if fault is None:
             return

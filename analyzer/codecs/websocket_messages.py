@@ -88,7 +88,15 @@ class MessageReceiver:
         raise NotImplementedError
 
     def take(
-        self, direction: i64, opcode: i64, text: str | None, payload_bytes: i64, wire_bytes: i64, timestamp: i64, packet: i64
+        self,
+        direction: i64,
+        opcode: i64,
+        text: str | None,
+        payload_bytes: i64,
+        is_compressed: bool,
+        wire_bytes: i64,
+        timestamp: i64,
+        packet: i64,
     ) -> None:
         """An ordinary message or ping or pong, begun and ended in one packet."""
         raise NotImplementedError

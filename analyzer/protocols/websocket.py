@@ -95,7 +95,15 @@ class MessageRows(MessageReceiver):
         return index
 
     def take(
-        self, direction: i64, opcode: i64, text: str | None, payload_bytes: i64, wire_bytes: i64, timestamp: i64, packet: i64
+        self,
+        direction: i64,
+        opcode: i64,
+        text: str | None,
+        payload_bytes: i64,
+        is_compressed: bool,
+        wire_bytes: i64,
+        timestamp: i64,
+        packet: i64,
     ) -> None:
         """Make the row of an ordinary message."""
         moment: Any = timestamp  # one object each, where an integer would be made anew for every column
@@ -112,7 +120,7 @@ class MessageRows(MessageReceiver):
                 1,
                 wire_bytes,
                 payload_bytes,
-                False,
+                is_compressed,
                 text,
                 None,
                 None,
