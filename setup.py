@@ -18,6 +18,7 @@ COMPILED = [
     "analyzer/stream.py",
     "analyzer/pipeline.py",
     "analyzer/http",
+    "analyzer/tls",
     "analyzer/capture",
     "analyzer/packets",
     "analyzer/connections",

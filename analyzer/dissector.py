@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 from mypy_extensions import i64
 
 from analyzer.codecs.content_budget import AllContents
+from analyzer.codecs.key_log import KeyLog
 from analyzer.records import FieldLine, Rows
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Context:
         content: str = "preview",
         frames: bool = False,
         decode_as: dict[tuple[str, int], str] | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         """``content`` is none, preview, hash or store; ``decode_as`` maps (transport, port) to a dissector's name."""
         self.dissectors = list(dissectors)
@@ -109,6 +111,7 @@ class Context:
         self.contents = AllContents()  # the memory that contents take
         self.frames = frames
         self.decode_as = decode_as or {}
+        self.key_log = KeyLog() if key_log is None else key_log
         self.tap: Tap | None = None
         self.tapped_connection: i64 = -1
         self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections

@@ -8,6 +8,7 @@ import gc
 import random
 import tracemalloc
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyzer.codecs.key_log import KeyLog
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
 from analyzer.protocols import dissectors
 from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord
@@ -39,6 +41,7 @@ class Dialogue:
     facts: Facts = field(default_factory=dict)
     is_probed: bool = True  # its first bytes show what it is
     again: int | None = None  # the round from which it could be said again and again
+    key_log: bytes = b""
 
 
 def frame(payload: bytes, first: int, key: bytes = b"") -> bytes:
@@ -156,6 +159,21 @@ def http2_rounds() -> list[list[Piece]]:
     return rounds
 
 
+def tls_dialogue(name: str, *, with_keys: bool = True) -> Dialogue:
+    """A conversation between two ends of OpenSSL, each turn a round."""
+    rounds: list[list[Piece]] = []
+    keys = b""
+    for line in (Path(__file__).parent / "vectors" / "tls" / f"{name}.txt").read_text().splitlines():
+        mark, _, value = line.partition(" ")
+        if mark == "key":
+            keys += value.encode() + b"\n"
+        else:
+            data = bytes.fromhex(value)
+            way = TO_SERVER if mark == ">" else TO_CLIENT
+            rounds.append([(way, data[at : at + 1400]) for at in range(0, len(data), 1400)])
+    return Dialogue("tls", name if with_keys else f"{name} without keys", rounds, key_log=keys if with_keys else b"")
+
+
 DIALOGUES = [
     Dialogue("websocket", "messages", WEBSOCKET_ROUNDS, {"sec-websocket-extensions": ""}, False),
     Dialogue("websocket", "compressed", DEFLATED_ROUNDS, {"sec-websocket-extensions": "permessage-deflate"}, False, 0),
@@ -171,6 +189,12 @@ DIALOGUES = [
     Dialogue("http1", "keep-alive", [[(TO_SERVER, GET)], [(TO_CLIENT, OK)]], {}, True, 0),
     Dialogue("http1", "upgrade", [[(TO_SERVER, UPGRADE)], [(TO_CLIENT, SWITCHING)], *DEFLATED_ROUNDS[:3]]),
     Dialogue("http2", "streams", http2_rounds()),
+    tls_dialogue("tls13_http2_retry"),
+    tls_dialogue("tls13_client_certificate"),
+    tls_dialogue("tls12_gcm"),
+    tls_dialogue("tls12_cbc"),
+    tls_dialogue("tls12_gcm", with_keys=False),
+    tls_dialogue("tls13_client_certificate", with_keys=False),
 ]
 PRESENT = [dialogue for dialogue in DIALOGUES if dialogue.dissector in FOUND]
 
@@ -200,6 +224,7 @@ def deliveries(dialogue: Dialogue) -> list[Delivery]:
 
 def opened(dialogue: Dialogue, content: str = "preview", *, tapped: bool = False, probed: bool = False) -> Stream:
     context = Context(list(FOUND.values()), content, frames=True)
+    context.key_log.add(dialogue.key_log)
     if tapped:
         context.tap = Silent()
         context.tapped_connection = 5
