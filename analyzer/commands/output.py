@@ -184,7 +184,9 @@ def listing(columns: Sequence[str], rows: Iterable[Sequence[str | int | None]]) 
     places = ", ".join(["(" + ", ".join("?" * len(columns)) + ")"] * len(values))
     names = ", ".join(f'"{name}"' for name in columns)
     connection = duckdb.connect(config={"threads": 1})
-    relation = connection.sql(f"FROM (VALUES {places}) listed({names})", params=[cell for row in values for cell in row])  # the callers' own names
+    relation = connection.sql(
+        f"FROM (VALUES {places}) listed({names})", params=[cell for row in values for cell in row]
+    )  # the callers' own names
     return Result(connection, relation)
 
 

@@ -108,6 +108,8 @@ def _label(leaf: tuple[object, ...], width: int) -> Text:
         leaf
     )
     request = escape_for_terminal(" ".join(str(part) for part in (operation, target) if part is not None))
+    if exchange is not None and not request:
+        request = "(request not captured)" if ended == "no request" else "(request not readable)"
     label = Text(no_wrap=True)
     if exchange is None:
         label.append(f":{index}  ", "bold")

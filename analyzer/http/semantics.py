@@ -16,7 +16,7 @@ from analyzer.schema import Masking, Record, capture, conversation, record, time
         "exchange_index": "exchange_index",
         "protocol": "'http/' || http_version",
         "operation": "request_method",
-        "target": "coalesce(authority, '') || coalesce(target, '')",
+        "target": "nullif(coalesce(authority, '') || coalesce(target, ''), '')",
         "status": "status_code::VARCHAR",
         "error_type": "error_type",
         "started_at": "coalesce(request_started_at, response_started_at)",

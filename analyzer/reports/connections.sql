@@ -37,26 +37,3 @@ SELECT
     nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes, closed_by,
     (SELECT count(*) FROM connections) AS of_rows
 FROM chosen LEFT JOIN inside USING (connection_id) LEFT JOIN used USING (connection_id) ORDER BY connection_id;
-
--- section: TCP connections open at a time, by client and server
--- untitled: client, server
--- optional: shortest_ns
--- flexible: client, server
-WITH changes AS (
-    SELECT client_address, server_address, server_port, started_at AS changed_at, 1 AS change, duration_ns FROM connections WHERE transport = 'tcp'
-    UNION ALL
-    SELECT client_address, server_address, server_port, ended_at, -1, NULL FROM connections WHERE transport = 'tcp'
-),
-levels AS (
-    SELECT *, sum(change) OVER (
-        PARTITION BY client_address, server_address, server_port ORDER BY changed_at, change DESC ROWS UNBOUNDED PRECEDING
-    )::BIGINT AS open
-    FROM changes
-),
-pairs AS (
-    SELECT
-        client_address AS client, server_address || ':' || server_port AS server, count(*) FILTER (change = 1) AS connections,
-        max(open) AS open_at_a_time, min(duration_ns) AS shortest_ns, max(duration_ns) AS longest_ns
-    FROM levels GROUP BY ALL
-)
-SELECT *, (SELECT count(*) FROM pairs) AS of_rows FROM pairs ORDER BY connections DESC, client, server LIMIT 15;

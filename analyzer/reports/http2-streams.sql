@@ -32,7 +32,7 @@ WITH chosen AS (
 )
 SELECT
     place(e.connection_id, e.stream_index) AS stream, s.protocol_stream_id::BIGINT AS number,
-    concat_ws(' ', request_method, coalesce(authority, '') || coalesce(e.target, '')) AS exchange,
+    exchange_name(request_method, nullif(coalesce(authority, '') || coalesce(e.target, ''), ''), e.end_reason) AS exchange,
     status_code AS status, e.duration_ns, time_to_first_byte_ns AS first_byte_ns, nullif(e.stalled_ns, 0) AS stalled_ns,
     response_content_bytes, CASE WHEN e.end_reason <> 'complete' THEN concat_ws(' ', e.end_reason, reset_code) END AS ended,
     (SELECT count(*) FROM http_exchanges WHERE http_version = '2') AS of_rows

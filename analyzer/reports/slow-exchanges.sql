@@ -7,7 +7,7 @@
 -- optional: started_at, packet, response_bytes, stalled_ns, receiving_ns
 -- flexible: exchange
 SELECT
-    place(connection_id, stream_index) AS stream, concat_ws(' ', operation, target) AS exchange, status, started_at, duration_ns,
+    place(connection_id, stream_index) AS stream, exchange_name(operation, target, end_reason) AS exchange, status, started_at, duration_ns,
     time_to_first_byte_ns AS first_byte_ns, duration_ns - time_to_first_byte_ns AS receiving_ns,
     nullif(stalled_ns, 0) AS stalled_ns, response_bytes, first_packet AS packet,
     (SELECT count(*) FROM exchanges WHERE duration_ns IS NOT NULL) AS of_rows
@@ -19,7 +19,7 @@ FROM exchanges WHERE duration_ns IS NOT NULL ORDER BY duration_ns DESC, connecti
 -- flexible: exchange
 WITH targets AS (
     SELECT
-        concat_ws(' ', operation, regexp_replace(target, '\?.*$', '')) AS exchange, count(*) AS exchanges,
+        exchange_name(operation, regexp_replace(target, '\?.*$', ''), end_reason) AS exchange, count(*) AS exchanges,
         quantile_disc(duration_ns, 0.5) AS median_ns, quantile_disc(duration_ns, 0.95) AS p95_ns, max(duration_ns) AS slowest_ns,
         sum(duration_ns)::BIGINT AS total_ns, nullif(count(*) FILTER (error_type IS NOT NULL), 0) AS errors
     FROM exchanges WHERE duration_ns IS NOT NULL GROUP BY ALL

@@ -26,7 +26,7 @@ ORDER BY duration_ns DESC NULLS LAST, connection_id, stall_index LIMIT 40;
 -- flexible: target
 WITH waited AS (SELECT connection_id, stream_index, count(*) AS stalls, sum(stalled_ns)::BIGINT AS waited_ns FROM stalled_streams GROUP BY ALL)
 SELECT
-    place(connection_id, stream_index) AS stream, concat_ws(' ', e.operation, e.target) AS target, stalls, waited_ns, e.duration_ns,
+    place(connection_id, stream_index) AS stream, exchange_name(e.operation, e.target, e.end_reason) AS target, stalls, waited_ns, e.duration_ns,
     (SELECT count(*) FROM exchanges JOIN waited USING (connection_id, stream_index)) AS of_rows
 FROM waited JOIN exchanges e USING (connection_id, stream_index)
 ORDER BY waited_ns DESC, connection_id, stream_index, e.exchange_index LIMIT 40;

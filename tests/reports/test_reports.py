@@ -188,6 +188,105 @@ def test_shares_are_shares_and_nothing_saved_is_nothing(everything):
         assert row["saved_ns"] is None or (row["saved_ns"] == 0) == (row["exchanges"] == row["connections"])
 
 
+def exchange(connection, index, start, end):
+    from analyzer.http.semantics import HttpExchangeRecord
+
+    started, ended = int(start * SECOND), int(end * SECOND)
+    return HttpExchangeRecord(
+        connection,
+        0,
+        index,
+        "1.1",
+        b"GET",
+        None,
+        b"b",
+        b"/",
+        200,
+        started,
+        started,
+        ended,
+        ended,
+        ended - started,
+        ended - started,
+    )
+
+
+def test_a_pool_is_told_by_what_was_open_and_busy_at_a_time():
+    """Of three connections two were open together, one of them idle while the other was busy; the third carried nothing."""
+
+    def connection(number, start, end, **more):
+        times = {"started_at": start * SECOND, "ended_at": end * SECOND, "duration_ns": (end - start) * SECOND}
+        return ConnectionRecord(number, 0, "tcp", "a", number, "b", 80, "handshake", **times, **more)
+
+    http = {"protocol": "http1", "handshake_rtt_ns": 1000, "state": "SF", "close_reason": "fin"}
+    rows = [
+        connection(1, 0, 10, **http, closed_by="client"),
+        connection(2, 1, 9, **http, closed_by="server"),
+        connection(3, 10, 13, **http, closed_by="client"),
+        connection(4, 20, 20, state="REJ", closed_by="server", close_reason="reset"),
+        *(StreamRecord(number, 0, None, 0, "http1") for number in (1, 2, 3)),
+        *(exchange(1, 0, 1, 2), exchange(1, 1, 2, 4), exchange(2, 0, 4, 5)),
+    ]
+    with Store(records=[record for dissector in analyzer_dissectors() for record in dissector.records]) as store:
+        store.add(rows)
+        store.finish()
+        (pool,) = section(store, "pools", "Connections by client")
+        (fate,) = section(store, "pools", "What became")
+        said = section(store, "pools", "Why so many")
+    assert pool == {
+        "client": "a",
+        "server": "b:80",
+        "protocol": "http1",
+        "connections": 4,
+        "open": 2,
+        "busy": 1,
+        "per_connection": 1.5,
+        "idle_share": pytest.approx(1 - 4 / 18),
+        "handshakes_ns": 3000,
+        "saved_ns": 1000,
+        "shortest_ns": 3 * SECOND,
+        "median_ns": 8 * SECOND,
+        "longest_ns": 10 * SECOND,
+        "of_rows": 1,
+    }
+    assert fate == {
+        "client": "a",
+        "server": "b:80",
+        "refused": 1,
+        "unused": 1,
+        "once": 1,
+        "reused": 1,
+        "closed_by_client": 2,
+        "by_server": 1,
+        "reset": None,
+        "not_closed": None,
+        "of_rows": 1,
+    }
+    assert said == [
+        {
+            "line": "a → b:80: 4 connections: 1 was refused or not answered; 1 carried nothing; "
+            "1 carried one exchange or message only, then the server closed; up to 2 were open, but never more than one busy"
+        }
+    ]
+
+
+def test_requests_that_cannot_be_read_have_words_instead_of_blanks():
+    from analyzer.http.semantics import HttpExchangeRecord
+
+    rows = [
+        HttpExchangeRecord(1, 0, 0, None, status_code=400, duration_ns=5, end_reason="cut", error_type="400"),
+        HttpExchangeRecord(1, 0, 1, None, status_code=500, duration_ns=5, end_reason="no request", error_type="500"),
+    ]
+    with Store(records=[record for dissector in analyzer_dissectors() for record in dissector.records]) as store:
+        store.add([ConnectionRecord(1, 0, "tcp", "a", 1, "b", 80, "port", protocol="http1"), *rows])
+        store.finish()
+        for name in ("overview", "slow-exchanges"):
+            out = printed(store, name)
+            assert "(request not readable)" in out
+            assert "(request not captured)" in out
+        assert store.sql("SELECT DISTINCT target FROM exchanges").fetchall() == [(None,)]
+
+
 def test_the_slowest_exchanges_name_the_streams_that_follow_takes(demo):
     found = section(demo, "overview", "Slowest")
     durations = [row["duration_ns"] for row in found]
