@@ -83,6 +83,7 @@ WEBSOCKET_SEARCH_MASKED_BYTES: Final = 1 << 12  # the same where contents are ma
 WEBSOCKET_SEARCH_FRAMES: Final = 8  # in a row, before they are believed; random contents have so many once in 10^13 places
 WEBSOCKET_SEARCH_FRAME_BYTES: Final = 1 << 30  # longest frame that is sought; endpoints hold a message in memory
 WEBSOCKET_SEARCH_CHAINS: Final = 1_000  # chains of frames followed after a hole; random contents begin about 30 at a time
+WEBSOCKET_SEARCH_HEADERS: Final = 1 << 20  # followed in one search, a third of a second; 20 MB of random contents have so many
 WEBSOCKET_SEARCH_HELD_BYTES: Final = 1 << 15  # kept while the last chain is confirmed; eight frames of 4 KiB
 TAPPED_MESSAGE_BYTES: Final = 1 << 20  # of a followed message held before it is passed on in pieces
 

@@ -316,7 +316,7 @@ class Framer(MessageReader):
         undecided.add(data, timestamp, released, packet)
         found = search.search(data)
         if search.is_hopeless:
-            required = f"at most {limits.WEBSOCKET_SEARCH_CHAINS} places where a frame may follow a hole"
+            required = f"at most {limits.WEBSOCKET_SEARCH_CHAINS} chains of frames, and {limits.WEBSOCKET_SEARCH_HEADERS} headers in them"
             self._receiver.object_to(self.direction, "limit", timestamp, packet, required, "more", "")
             self._give_up()
         elif found < 0:

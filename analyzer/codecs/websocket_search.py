@@ -150,6 +150,7 @@ class FrameSearch:
         self._ends: dict[int, _Chain] = {}  # unbroken chains by the offset ahead where their next frames begin
         self._order: list[int] = []  # these offsets as a heap, once no further chain can begin
         self._alone: i64 = -1  # where all unbroken chains had merged, -1 while they have not
+        self._followed: i64 = 0  # headers
         self.is_hopeless = False  # a limit is reached
 
     def search(self, data: bytes) -> i64:
@@ -216,6 +217,9 @@ class FrameSearch:
 
     def _go_on(self, position: i64, size: i64, chain: _Chain | None, may_start: bool) -> None:
         """Follow the header just read, at ``position``, as part of ``chain`` or as the start of a new one."""
+        self._followed += 1
+        if self._followed > limits.WEBSOCKET_SEARCH_HEADERS:
+            self.is_hopeless = True
         header = self._header
         length = header.payload_length
         if not is_plausible(header, self._is_masked) or length > limits.WEBSOCKET_SEARCH_FRAME_BYTES:

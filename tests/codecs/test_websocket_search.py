@@ -129,9 +129,10 @@ def test_random_contents_do_not_begin_too_many_chains_and_too_many_are_given_up(
     search = FrameSearch(False, 1 << 16, RSV1)
     assert search.search(random.Random(2).randbytes(1 << 19)) == -1
     assert not search.is_hopeless
-    search = FrameSearch(False, 1 << 16, RSV1)
-    assert search.search(b"\x82\x7e" * 30_000) == -1
-    assert search.is_hopeless
+    for endless in (b"\x82\x7e" * 30_000, bytes(limits.WEBSOCKET_SEARCH_HEADERS + 5)):
+        search = FrameSearch(False, 1 << 16, RSV1)
+        assert search.search(endless) == -1
+        assert search.is_hopeless
 
 
 @given(st.binary(max_size=300), st.booleans(), st.integers(0, 100))
