@@ -6,12 +6,15 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from analyzer import limits
 from analyzer.codecs.content import Content
+from analyzer.codecs.content_budget import AllContents, ContentBudget
 from analyzer.dissector import TO_SERVER
 from analyzer.reports.values import duration
 from analyzer.text import escape_for_terminal
 
 HELD_BYTES: Final = 1 << 20  # of a stream until something in it is understood; every protocol tells something before
+WAYS: Final = 2 * limits.HTTP2_OPEN_STREAMS  # directions of streams that are remembered: of those that may be open
 _BYTES_A_LINE: Final = 16
 _STYLES: Final = ("red", "blue")  # towards the server, towards the client, as Wireshark colours them
 _WHOLE: Final = ("fields", "message")  # kinds that come in one piece
@@ -31,6 +34,12 @@ class _Way:
         self.kind = ""
         self.codings: bytes | None = None  # of the content that follows
         self.content: Content | None = None  # undoes them
+
+    def drop_content(self) -> None:
+        """No more of the content comes, or it is not decoded any more."""
+        if self.content is not None:
+            self.content.discard()
+            self.content = None
 
 
 class Printer:
@@ -54,7 +63,8 @@ class Printer:
         self._first: int | None = None  # time of the first piece
         self._shown = (-1, -1, "")  # stream, direction and kind of what was printed last
         self._is_in_line = False  # the last text ended without a line feed
-        self._ways: dict[tuple[int, int], _Way] = {}
+        self._ways: dict[tuple[int, int], _Way] = {}  # by stream and direction, the latest used last
+        self._budget = ContentBudget(AllContents())
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Print a piece, if it is of what is followed. A failure to print ends it quietly: ``failure`` says so."""
@@ -110,7 +120,10 @@ class Printer:
         self._held.clear()
 
     def _print(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
-        way = self._ways.setdefault((stream_index, direction), _Way())
+        way = self._ways.pop((stream_index, direction), None) or _Way()
+        self._ways[stream_index, direction] = way
+        if len(self._ways) > WAYS:
+            self._ways.pop(next(iter(self._ways))).drop_content()
         data = self._decoded(way, kind, data)
         if not data:
             return
@@ -131,20 +144,20 @@ class Printer:
             return data
         if kind == "fields" and _START.match(data) is not None:
             way.codings = b", ".join(_CODINGS.findall(data)) or None
-            way.content = None
+            way.drop_content()
         if kind != "content" or way.codings is None:
             return data
         if way.content is None:
-            way.content = Content("store", way.codings)
+            way.content = Content("store", way.codings, budget=self._budget)
         way.content.write(data)
         decoded = way.content.take_decoded()
-        if way.content.fault is None:
+        problem = way.content.fault or way.content.limit
+        if problem is None:
             return decoded
         self._end_line()
-        self._console.print(
-            Text(f"({escape_for_terminal(way.content.fault)}: from here on as sent)", style="dim"), soft_wrap=True
-        )
+        self._console.print(Text(f"({escape_for_terminal(problem)}: from here on as sent)", style="dim"), soft_wrap=True)
         way.codings = None
+        way.drop_content()
         return decoded or data
 
     def _head(self, stream_index: int, direction: int, timestamp: int, kind: str) -> None:
