@@ -260,12 +260,12 @@ def follow(
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print both sides of a connection or of one stream in it, in order, decoded, secrets included.
+    """Print both sides of a connection or stream, in order, decoded.
 
-    44 is everything on a connection, 44:3 one stream in it; `unmux tree` lists both. 2/44 is a connection that begins in
-    capture 2, where several are read. Fields and contents of HTTP are printed as they were meant, chunks and content
-    codings undone, and WebSocket messages decoded; what is not text as a hex dump. Bytes that nobody understands, or
-    that only carry other streams, are printed as they are.
+    Secrets are printed as they are. 44 is everything on a connection, 44:3 one stream in it; `unmux tree` lists both.
+    2/44 is a connection that begins in capture 2, where several are read. Fields and contents of HTTP are printed as they
+    were meant, chunks and content codings undone, and WebSocket messages decoded; what is not text as a hex dump. Bytes
+    that nobody understands, or that only carry other streams, are printed as they are.
 
     A store does not hold contents: the captures that it names are read again.
     """
@@ -285,9 +285,10 @@ def tree(
     read: More = None,
     decode_as: DecodeAs = None,
 ) -> int:
-    """Print what was multiplexed in what; of one connection, if the last argument is its number, everything.
+    """Print what was multiplexed in what.
 
-    The numbers with a colon are what `unmux follow` takes after the connection's number: 44 and :3 are 44:3.
+    If the last argument is the number of a connection, everything in that one. The numbers with a colon are what
+    `unmux follow` takes after the connection's number: 44 and :3 are 44:3.
     """
     from analyzer.commands import source
     from analyzer.commands import tree as drawing
@@ -307,7 +308,7 @@ def tables(
     output: Output = None,
     force: Force = False,
 ) -> int:
-    """Describe the tables and their columns; as Markdown all of them."""
+    """Describe the tables and their columns; all of them as Markdown."""
     from analyzer.commands import output as printing
     from analyzer.commands import reference
 
