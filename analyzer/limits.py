@@ -11,6 +11,7 @@ PACKET_BYTES: Final = 262_144  # captured bytes of a packet; the largest snapsho
 PCAPNG_BLOCK_BYTES: Final = 16 << 20  # a block that has to be held whole; options of a packet stay far below
 INTERFACES: Final = 65_536  # of one pcapng; what its 16-bit interface numbers can tell apart
 INTERFACE_NAME_BYTES: Final = 255  # longer names are left out; the longest of Windows have about 60
+KEY_LOG_FILE_BYTES: Final = 256 << 20  # of a key log; a browser writes some 100 KB an hour
 SECRETS_BYTES: Final = 64 << 20  # key log lines of one pcapng; about 1 KB a connection
 TIMESTAMP_NANOSECONDS: Final = 1 << 62  # the year 2116: above every pcap time, and two of them still add up in 64 bits
 DROPPED_PACKETS: Final = 1 << 62  # a file that claims more is not believed; the column has 64 bits

@@ -9,6 +9,8 @@ from mypy_extensions import i64
 
 from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
+from analyzer.capture.key_logs import key_log_blocks
+from analyzer.codecs.key_log import KeyLog
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
 from analyzer.packets.decoder import NOTHING, Decoder
@@ -34,6 +36,7 @@ Progress = Callable[[int], bool]
 
 def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress | None = None) -> bool:
     """Take everything in ``captures`` apart and hand the rows to ``sink``; False when ``progress`` stopped it."""
+    context.key_log.follow(captures.secrets, captures.has_pipes)
     decoder = Decoder()
     connections = ConnectionTable(context)
     contents = context.contents
@@ -86,9 +89,19 @@ def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress |
             contents.row_bytes = 0
     rows += decoder.drain_anomalies()
     rows += _about_captures(captures, decoder, not_decoded)
+    rows += _about_keys(context)
     sink.add(rows)
     contents.row_bytes = 0
     return is_complete
+
+
+def _about_keys(context: Context) -> Rows:
+    """The row of lines in key logs that are none. What they say is not shown: it may be a secret, misspelt."""
+    bad = context.key_log.bad_lines
+    if bad == 0:
+        return []
+    required = "a label, what identifies the connection, a secret"
+    return [AnomalyRecord(kind="key_log", required=required, found="other lines, or contradicting ones", occurrences=bad)]
 
 
 def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[int, int]) -> Rows:
@@ -114,6 +127,15 @@ def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[in
     return rows
 
 
+def read_key_logs(paths: Sequence[str | os.PathLike[str]]) -> KeyLog:
+    """The keys of these files. Raises ``CaptureError`` where one cannot be read."""
+    key_log = KeyLog()
+    for path in paths:
+        for block in key_log_blocks(os.fspath(path)):
+            key_log.add(block)
+    return key_log
+
+
 def analyze(
     paths: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
     *,
@@ -123,6 +145,7 @@ def analyze(
     content: str = "preview",
     frames: bool = False,
     decode_as: dict[tuple[str, int], str] | None = None,
+    key_logs: Sequence[str | os.PathLike[str]] = (),
     show_secrets: bool = False,
     mask_key: bytes | None = None,
     progress: Progress | None = None,
@@ -132,14 +155,16 @@ def analyze(
 
     ``paths`` is a file, folder, glob or ``-``, or several; ``output`` is a .duckdb file or a folder/ for Parquet, None for a
     temporary store; an existing one needs ``append`` or ``force``. ``content`` is none, preview, hash or store.
-    ``opened`` is called with the capture set before the first packet is read.
+    ``key_logs`` are files with TLS keys, beside those inside the captures. ``opened`` is called with the capture set before
+    the first packet is read.
 
-    Raises ``CaptureError`` when a path is no capture and ``UnmuxError`` when the output cannot be written.
+    Raises ``CaptureError`` when a path is no capture or a key log cannot be read, and ``UnmuxError`` when the output cannot
+    be written.
     """
     from analyzer.store import Store  # the one import that is slow, and needed only here
 
     found = protocols.dissectors()
-    context = Context(found, content, frames, decode_as)
+    context = Context(found, content, frames, decode_as, read_key_logs(key_logs))
     rules = ", ".join(f"{transport}.port=={port},{name}" for (transport, port), name in sorted((decode_as or {}).items()))
     options = {"content": content, "frames": str(frames).lower(), "show_secrets": str(show_secrets).lower(), "decode_as": rules}
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.codecs.key_log import KeyLog
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
 from analyzer.protocols import dissectors
 from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord

@@ -14,7 +14,8 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.capture.opening import STANDARD_INPUT, NoCaptureError, open_capture
+from analyzer.capture.opening import STANDARD_INPUT, NoCaptureError, open_capture, secrets_in
+from analyzer.capture.pcapng import PcapngReader
 from analyzer.capture.reader import CaptureReader, UnreadableReader
 from analyzer.errors import CaptureError
 
@@ -38,6 +39,8 @@ class CaptureSet:
 
     ``readers`` are those of the inputs that were opened so far, in order of their numbers, which follow the times of
     their first packets. ``unreadable`` has a line for each file or folder inside a folder that could not be looked into.
+    ``secrets`` are the key logs inside the files (pcapng Decryption Secrets Blocks): those of files are all there from the beginning,
+    those of pipes come as they are read; whoever uses them takes them out.
     """
 
     def __init__(self, paths: Sequence[str], first_capture_index: int = 0, block_bytes: int = limits.BLOCK_BYTES) -> None:
@@ -47,6 +50,8 @@ class CaptureSet:
         """
         self.readers: list[CaptureReader] = []
         self.unreadable: list[str] = []
+        self.secrets: list[bytes] = []
+        self.has_pipes = False
         self.size: int | None = None  # bytes of all files as stored, None where one of them is a pipe
         self._first_capture_index = first_capture_index
         self._block_bytes = block_bytes
@@ -117,6 +122,9 @@ class CaptureSet:
                 reader = open_capture(waiting.path, self._block_bytes)
             except CaptureError as error:
                 reader = UnreadableReader(waiting.path, waiting.size, str(error))
+        if waiting.reader is not None:  # a pipe: its secrets come with its packets
+            self.secrets += reader.secrets
+            reader.secrets = self.secrets
         reader.capture_index = self._first_capture_index + len(self.readers)
         self.readers.append(reader)
         if reader.next():
@@ -178,10 +186,13 @@ class CaptureSet:
         if identity is not None:
             seen.add(identity)
         if not is_regular:
+            self.has_pipes = True
             self._waiting.append(_Waiting(_AT_ONCE, path, None, reader))
             return
         first_time: int = reader.timestamp if reader.next() else _NEVER
         reader.close()
+        if isinstance(reader, PcapngReader):
+            self.secrets += secrets_in(path, self._block_bytes)
         self._waiting.append(_Waiting(first_time, path, reader.size, None))
 
 

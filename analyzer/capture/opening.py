@@ -49,6 +49,20 @@ def open_capture(path: str, block_bytes: int) -> CaptureReader:
         raise
 
 
+def secrets_in(path: str, block_bytes: int) -> list[bytes]:
+    """The decryption secrets of a file, wherever in it they are; none where it cannot be read."""
+    try:
+        reader = open_capture(path, block_bytes)
+    except CaptureError:
+        return []
+    try:
+        if isinstance(reader, PcapngReader):
+            reader.read_secrets()
+        return reader.secrets
+    finally:
+        reader.close()
+
+
 def _reader(path: str, stored: Source, size: int | None, block_bytes: int) -> CaptureReader:
     source = expanded(stored, path, block_bytes)
     first = source.first(FILE_HEADER_BYTES)

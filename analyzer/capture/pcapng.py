@@ -106,6 +106,17 @@ class PcapngReader(CaptureReader):
                 return False
         return False
 
+    def read_secrets(self) -> None:
+        """Read to the end for decryption secrets alone: ``secrets`` has them, and nothing else is known afterwards."""
+        while self._header():
+            if self._block_type == _DECRYPTION_SECRETS:
+                if not self._whole(20):
+                    return
+                self._decryption_secrets()
+                self._position += self._block_bytes
+            elif not self._skip_block():
+                return
+
     def _header(self) -> bool:
         """Read the next block's type and length; False at the end."""
         if self._end - self._position < 8 and not self._have(8):

@@ -63,13 +63,21 @@ class KeyLog:
         self._randoms: dict[bytes, Secrets] = {}
         self._sessions: dict[bytes, bytes] = {}  # session ID -> master secret
         self._premasters: dict[bytes, bytes] = {}  # first bytes of the encrypted premaster secret -> premaster secret
+        self.is_growing = False  # more may come
+        self.version: i64 = 0  # changes whenever lines come
         self._followed: list[list[bytes]] = []
         self._has_premasters = False
         self._size: i64 = 0
 
-    def follow(self, blocks: list[bytes]) -> None:
-        """Take key log text out of a list that others add to, whenever something is looked for."""
+    def follow(self, blocks: list[bytes], is_growing: bool) -> None:
+        """Take key log text out of a list, whenever something is looked for; ``is_growing`` says that others add to it."""
         self._followed.append(blocks)
+        self.is_growing = is_growing
+
+    def refresh(self) -> i64:
+        """Take in what has come; returns a number that changes whenever something has."""
+        self._drain()
+        return self.version
 
     def has_premasters(self) -> bool:
         """Whether a premaster secret is known, from which a master secret is yet to be made."""
@@ -98,6 +106,7 @@ class KeyLog:
 
     def add(self, text: bytes) -> None:
         """Take in lines."""
+        self.version += 1
         for line in text.splitlines():
             stripped = line.strip()
             if stripped and not stripped.startswith(b"#") and not self._take(stripped.split()):

@@ -16,6 +16,7 @@ from analyzer.codecs.tls_records import HEADER_BYTES
 EARLY: Final = 0  # epochs of TLS 1.3
 HANDSHAKE_KEYS: Final = 1
 TRAFFIC: Final = 2  # and, after each KeyUpdate, one more
+_NOT_LOST: Final = -2
 _AHEAD: Final = 2  # how many changes of keys a hole may hide
 _TRIAL_BYTES: Final = 2048  # what an attempt costs beside the bytes of its record
 
@@ -49,7 +50,7 @@ class Decryptor:
         self._current: Protection | None = None
         self._suite: Suite | None = None
         self._last_secret = b""
-        self._lost_epoch: i64 = -2
+        self._lost_epoch: i64 = _NOT_LOST
         self._lost_number: i64 = 0
 
     def use_secrets(self, suite: Suite, secrets: list[bytes]) -> None:
@@ -141,11 +142,11 @@ class Decryptor:
         return True
 
     def has_lost_content(self, accepts_early_data: bool) -> bool:
-        """Whether the records missing before the one just opened can have held application data. Asked once after a loss."""
+        """Whether the records missing before the one just opened can have held application data: False where that is impossible."""
         epoch, number = self._lost_epoch, self._lost_number
-        self._lost_epoch = -2
-        if epoch == -2:
-            return False
+        self._lost_epoch = _NOT_LOST
+        if epoch == _NOT_LOST:  # it was judged when the first record after the loss was opened
+            return True
         if self.is_tls13:
             is_early = epoch == EARLY and accepts_early_data
             if self.epoch == epoch:
@@ -156,7 +157,7 @@ class Decryptor:
         return epoch >= 0 or self.number > 2  # the first record is Finished
 
     def _note_loss(self) -> None:
-        if self._lost_epoch == -2:
+        if self._lost_epoch == _NOT_LOST:
             self._lost_epoch = self.epoch
             self._lost_number = self.number
 

@@ -64,6 +64,10 @@ class Session:
         known = log.of_random(hello.random)
         return known is None or not known.get(MASTER)
 
+    def lacks_key(self) -> bool:
+        """Whether all that is missing is a key."""
+        return self.reason in (NO_KEY, NO_KEYS)
+
     def suite(self) -> Suite | None:
         """The cipher suite; None, and the reason, where records cannot be decrypted whatever the keys."""
         hello = self.server_hello

@@ -67,6 +67,7 @@ class Side:
         self.first_packet: i64 = 0
         self.is_begun = False  # a byte was seen
         self.is_whole = True  # nothing is missing so far
+        self.is_closing = False  # nothing follows what is held
         self.is_ended = False
         self.end_reason: str | None = None  # of what is inside; its last time and packet follow
         self.ended_at: i64 = 0

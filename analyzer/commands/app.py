@@ -66,6 +66,15 @@ DecodeAs = Annotated[
         "-d", "--decode-as", metavar="RULE", help="Take a port for a protocol: tcp.port==8080,http2.", show_default=False
     ),
 ]
+KeyLogs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keylog",
+        metavar="FILE",
+        help="TLS keys, as browsers and curl write them; else the file that SSLKEYLOGFILE names. Those inside a pcapng are used as well.",
+        show_default=False,
+    ),
+]
 Content = Annotated[str, typer.Option(metavar="MODE", help="What to keep of contents: none, preview, hash or store.")]
 Frames = Annotated[bool, typer.Option("--frames", help="Keep a row for every HTTP/2 frame.")]
 ShowSecrets = Annotated[bool, typer.Option("--show-secrets", help="Do not mask passwords, cookies and tokens.")]
@@ -133,6 +142,7 @@ def analyze(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but what went wrong.")] = False,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -141,7 +151,7 @@ def analyze(
     """Take captures apart; print the overview, or keep the tables with -o."""
     from analyzer.commands import source
 
-    options = source.Options(decode_as, content, frames, show_secrets, mask_key)
+    options = source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)
     paths = [*(captures or []), *(read or [])]
     if not paths:
         raise UsageError("name a capture; `unmux --help` tells more")
@@ -170,6 +180,7 @@ def query(
     force: Force = False,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -192,7 +203,7 @@ def query(
         if "-" in paths:
             raise UsageError("standard input cannot be both the capture and the query")
         sql = sys.stdin.read()
-    with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
+    with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)) as store:
         printing.ask(store, sql, form, output)
     return 0
 
@@ -202,6 +213,7 @@ def shell(
     where: Sources,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -211,7 +223,9 @@ def shell(
     from analyzer.commands import shell as prompt
     from analyzer.commands import source
 
-    with source.opened([*where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key)) as store:
+    with source.opened(
+        [*where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)
+    ) as store:
         return prompt.run(store)
 
 
@@ -224,6 +238,7 @@ def report(
     force: Force = False,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
     content: Content = "preview",
     frames: Frames = False,
 ) -> int:
@@ -235,7 +250,7 @@ def report(
     chosen = known.load(name)  # says that there is none before anything is read
     paths = [*where, *(read or [])]
     form = printing.checked_format(format, output, paths, force=force, sections=[part.heading for part in chosen.shown()])
-    with source.opened(paths, source.Options(decode_as, content, frames, False, None)) as store:
+    with source.opened(paths, source.Options(decode_as, content, frames, False, None, keylog)) as store:
         source.write_report(store, name, form, output)
     return 0
 
@@ -259,6 +274,7 @@ def follow(
     raw: Annotated[bool, typer.Option("--raw", help="The bytes as they were sent.")] = False,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
 ) -> int:
     """Print both sides of a connection or stream, in order, decoded.
 
@@ -271,7 +287,7 @@ def follow(
     """
     from analyzer.commands import follow as following
 
-    following.run([*where, *(read or [])], stream, decode_as, raw=raw)
+    following.run([*where, *(read or [])], stream, decode_as, keylog, raw=raw)
     return 0
 
 
@@ -284,6 +300,7 @@ def tree(
     streams: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Streams and exchanges shown of each connection.")] = 20,
     read: More = None,
     decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
 ) -> int:
     """Print what was multiplexed in what.
 
@@ -294,7 +311,7 @@ def tree(
     from analyzer.commands import tree as drawing
 
     paths, connection = drawing.with_connection(where)
-    with source.opened([*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None)) as store:
+    with source.opened([*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None, keylog)) as store:
         drawing.draw(store, connection, connections, streams)
     return 0
 

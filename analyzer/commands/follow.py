@@ -39,7 +39,9 @@ class _Found:
         return sorted(index for index, parent in self.streams.items() if parent == stream)
 
 
-def run(paths: list[str], wanted: str, decode_as: list[str] | None, *, raw: bool = False) -> None:
+def run(
+    paths: list[str], wanted: str, decode_as: list[str] | None, key_logs: list[str] | None = None, *, raw: bool = False
+) -> None:
     """Read the captures again and print a connection or one stream. Raises UsageError or UnmuxError."""
     from analyzer import pipeline, protocols
     from analyzer.capture.capture_set import CaptureSet
@@ -50,8 +52,8 @@ def run(paths: list[str], wanted: str, decode_as: list[str] | None, *, raw: bool
         raise UsageError(f"follow takes CONNECTION or CONNECTION:STREAM, such as 17 or 17:3, not {wanted!r}")
     connection, stream = named
     paths, first_index, rules = _captures(paths, connection >> CAPTURE_BITS)
-    options = source.Options(decode_as or rules, "preview", False, False, None)
-    context = Context(protocols.dissectors(), decode_as=options.decode_as)
+    options = source.Options(decode_as or rules, "preview", False, False, None, key_logs)
+    context = Context(protocols.dissectors(), decode_as=options.decode_as, key_log=pipeline.read_key_logs(options.key_logs))
     printer = Printer(source.console(), stream, is_raw=raw)
     context.tap = printer
     context.tapped_connection = connection

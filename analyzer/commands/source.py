@@ -32,7 +32,15 @@ _CONTENT_MODES = ("none", "preview", "hash", "store")
 class Options:
     """The options of analysis, checked. UsageError when they are wrong."""
 
-    def __init__(self, decode_as: list[str] | None, content: str, frames: bool, show_secrets: bool, mask_key: str | None) -> None:
+    def __init__(
+        self,
+        decode_as: list[str] | None,
+        content: str,
+        frames: bool,
+        show_secrets: bool,
+        mask_key: str | None,
+        key_logs: list[str] | None = None,
+    ) -> None:
         if content not in _CONTENT_MODES:
             raise UsageError(f"--content takes one of {', '.join(_CONTENT_MODES)}, not {content!r}")
         self.decode_as = _decode_as(decode_as or [])
@@ -40,7 +48,10 @@ class Options:
         self.frames = frames
         self.show_secrets = show_secrets
         self.mask_key = None if mask_key is None else mask_key.encode()
+        usual = os.environ.get("SSLKEYLOGFILE", "")  # where browsers, curl and Python write theirs
+        self.key_logs = key_logs or ([usual] if usual and Path(usual).is_file() else [])
         chosen = {"-d": decode_as, "--content": content != "preview", "--frames": frames, "--show-secrets": show_secrets}
+        chosen["--keylog"] = key_logs
         self._given = [name for name, value in {**chosen, "--mask-key": mask_key is not None}.items() if value]
 
     def refuse_for_store(self, path: str) -> None:
@@ -223,6 +234,7 @@ def analyzed(
             content=options.content,
             frames=options.frames,
             decode_as=options.decode_as,
+            key_logs=options.key_logs,
             show_secrets=options.show_secrets,
             mask_key=options.mask_key,
             progress=watch.progress,

@@ -103,11 +103,18 @@ class TlsDissector:
         end.reason = reason.value
         end.timestamp = timestamp
         end.packet = packet
+        side.is_closing = True
         if side.is_paused:
             side.hold(end)
         else:
             self._handle(side, end)
+        self._conversation.await_no_keys()
         self._resume()
+        if self._conversation.is_closing():
+            for each in (self._conversation.to_client, self._conversation.to_server):
+                if each.is_paused:
+                    self._conversation.stop_waiting(each)
+                    self._release(each, True)
         return self._flush()
 
     def tick(self, now: i64) -> Rows:
@@ -210,6 +217,9 @@ class TlsDissector:
 
     def _release(self, side: Side, is_forced: bool) -> bool:
         """Hand on what a direction holds, up to what must still wait; whether there was anything."""
+        first = side.held[0]
+        if first.kind >= 0 and not is_forced and self._conversation.must_wait(side, first.kind):
+            return False
         waiting = side.take_held()
         for index, record in enumerate(waiting):
             must_wait = record.kind >= 0 and not is_forced and self._conversation.must_wait(side, record.kind)

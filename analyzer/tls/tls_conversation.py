@@ -62,6 +62,8 @@ class TlsConversation:
         self._sessions = [Session()]
         self._facts = HandshakeFacts(stream.connection_id, stream.stream_index)
         self._trials = Trials()
+        self._awaits_keys = self._log.is_growing
+        self._log_version: i64 = -1
         self._is_settled = False
         self._is_retried = False  # the server asked for another ClientHello, which has not come
         self._accepts_early_data = False
@@ -86,9 +88,22 @@ class TlsConversation:
                 return True
         elif self.client_hello is Knowledge.AWAITED and kind in (APPLICATION_DATA, CHANGE_CIPHER_SPEC):
             return True
-        return kind == CHANGE_CIPHER_SPEC and self._must_wait_for_keys(side)
+        if self._awaits_keys and side.phase is Phase.PLAIN and kind in (APPLICATION_DATA, CHANGE_CIPHER_SPEC):
+            return self._may_get_keys(side)
+        return kind == CHANGE_CIPHER_SPEC and self._must_wait_for_hello(side)
 
-    def _must_wait_for_keys(self, side: Side) -> bool:
+    def _may_get_keys(self, side: Side) -> bool:
+        """Whether keys may still come, in a capture that is read as it is written."""
+        version = self._log.refresh()
+        if version != self._log_version:
+            self._log_version = version
+            self._settle()
+        if self._facts.is_tls13 or not self._is_settled:
+            return not self._is_settled
+        self.prepare(side)
+        return side.decryptor is None and self._sessions[0].lacks_key()
+
+    def _must_wait_for_hello(self, side: Side) -> bool:
         """Whether what a change of keys in TLS 1.2 needs may still come."""
         if side.changes >= len(self._sessions) or self._facts.is_tls13:
             return False
@@ -102,8 +117,19 @@ class TlsConversation:
         is_full = self._facts.row.is_resumed is False or side.changes > 0
         return is_full and self._log.has_premasters() and session.needs_key_exchange(self._log)
 
+    def is_closing(self) -> bool:
+        """Whether nothing more comes."""
+        return self.to_server.is_closing and self.to_client.is_closing
+
+    def await_no_keys(self) -> None:
+        """A direction has ended: keys that are not there by now will not come."""
+        if self._awaits_keys:
+            self._awaits_keys = False
+            self._settle()
+
     def stop_waiting(self, side: Side) -> None:
-        """The other direction says nothing for too long, or no more."""
+        """The other direction says nothing for too long, or no more; nor do keys come."""
+        self.await_no_keys()
         if side.direction == TO_SERVER:
             if self.server_hello is Knowledge.AWAITED:
                 self.server_hello = Knowledge.MISSING
@@ -145,6 +171,9 @@ class TlsConversation:
             return
         if suite is None:
             self._miss_extensions()
+            return
+        if self._awaits_keys and not session.traffic_secrets(self._log, True) and session.lacks_key():
+            self._is_settled = False
             return
         for side in (self.to_server, self.to_client):
             secrets = session.traffic_secrets(self._log, side.direction == TO_CLIENT)
@@ -571,7 +600,7 @@ class TlsConversation:
             self.rows += child.close(side.direction, reason, timestamp, packet)
         if self.to_server.is_ended and self.to_client.is_ended and not self._is_finished:
             self._is_finished = True
-            if self._reason is NO_SERVER_HELLO and self.to_client.is_whole:
+            if self._reason == NO_SERVER_HELLO and self.to_client.is_whole:
                 self._reason = NEVER_ANSWERED
             self.rows.append(self._facts.finish(self.to_server, self.to_client, self._reason))
             self._child = None

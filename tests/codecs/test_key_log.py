@@ -89,7 +89,7 @@ def test_sessions_and_encrypted_premaster_secrets_are_found_by_what_names_them()
 def test_what_others_add_later_is_found_when_it_is_looked_for() -> None:
     found = KeyLog()
     blocks: list[bytes] = []
-    found.follow(blocks)
+    found.follow(blocks, True)
     assert found.is_empty()
     blocks.append(f"CLIENT_RANDOM {RANDOM.hex()} {'ab' * 48}\n".encode())
     assert found.of_random(RANDOM) is not None
