@@ -139,6 +139,7 @@ HTTP2_SEARCH_CHAINS: Final = (
     20_000  # chains of frames followed after a hole; random contents begin 16,000 where frames may have 1 MiB
 )
 HTTP2_SEARCH_HELD_BYTES: Final = 1 << 17  # kept after a hole until a frame is certain; 16 KiB frames need six of them at most
+HTTP2_ANSWERS_WAIT_BYTES: Final = 1 << 14  # held after a hole while answers may show more; 500 requests, most are answered by then
 HTTP2_ANSWERS: Final = 4096  # streams answered before they were seen to be opened; a hole of 45,000 bytes can open as many
 HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept
 

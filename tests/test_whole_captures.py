@@ -288,14 +288,24 @@ def with_holes(packets: list[Packet], randomness: random.Random) -> list[Packet]
 
 def one_sided(packets: list[Packet], randomness: random.Random) -> list[Packet]:
     """With few packets of one end, or none."""
-    senders = {packet.data[6:12] if packet.link_type == 1 else packet.data[12:16] for packet in packets}
+    senders = {sender(packet) for packet in packets}
     chosen = randomness.choice(sorted(senders))
     share = randomness.choice([0.5, 1.0])
-    return [
-        packet
-        for packet in packets
-        if (packet.data[6:12] if packet.link_type == 1 else packet.data[12:16]) != chosen or randomness.random() >= share
-    ]
+    return [packet for packet in packets if sender(packet) != chosen or randomness.random() >= share]
+
+
+def sender(packet: Packet) -> bytes:
+    return packet.data[6:12] if packet.link_type == 1 else packet.data[12:16]
+
+
+def without_answers(packets: list[Packet], randomness: random.Random) -> list[Packet]:
+    """Only what one end sent: the one whose packet came first."""
+    return [packet for packet in packets if sender(packet) == sender(packets[0])]
+
+
+def without_questions(packets: list[Packet], randomness: random.Random) -> list[Packet]:
+    """Only what the others sent."""
+    return [packet for packet in packets if sender(packet) != sender(packets[0])]
 
 
 def snapped(packets: list[Packet], randomness: random.Random) -> list[Packet]:
@@ -317,6 +327,8 @@ LOSSY: dict[str, Rewriting] = {
     "thinned": thinned,
     "with holes": with_holes,
     "one-sided": one_sided,
+    "without answers": without_answers,
+    "without questions": without_questions,
     "snapped": snapped,
     "begun late": begun_late,
     "ended early": ended_early,

@@ -69,13 +69,16 @@ class Answers:
         self.is_newer = False
         return sorted([read - hole_end for read in self._read]) if self.is_believed else []
 
-    def first_certain(self, data: bytes, found: i64, largest: i64, asked: i64, hole_bytes: i64, hole_end: i64) -> i64:
-        """The first place that all stories pass which are not refuted, where all of them pass ``found``.
+    def count(self) -> i64:
+        """How many streams there are."""
+        return len(self._numbers)
 
-        ``data`` follows the hole; frames have at most ``largest`` bytes; ``asked`` is the number of the last stream opened before.
+    def stories(self, data: bytes, largest: i64, asked: i64, hole_end: i64) -> "Stories":
+        """What can have happened after a hole that ``data`` follows.
+
+        Frames have at most ``largest`` bytes; ``asked`` is the number of the last stream opened before.
         """
-        stories = Stories(data, largest, asked, sorted(self._numbers), self.read_after(hole_end))
-        return stories.first_certain(found, streams_refuting(hole_bytes))
+        return Stories(data, largest, asked, sorted(self._numbers), self.read_after(hole_end))
 
 
 class Stories:
@@ -91,7 +94,9 @@ class Stories:
         self._hidden: dict[int, int] = {}  # the same -> streams that a story which begins there must have in the hole
 
     def first_certain(self, found: i64, refuting: i64) -> i64:
-        """The first place that all stories pass which are not refuted by so many streams; ``found`` if there is no other."""
+        """The first place that all stories pass which are not refuted by so many streams, where all of them pass ``found``."""
+        self._next = {}
+        self._hidden = {}
         chain: list[int] = []
         position = found
         while self._length(position) >= 0:
@@ -111,6 +116,19 @@ class Stories:
         while 0 <= certain < found and not self._do_all_pass(certain, refuting):
             certain = self._next[certain]
         return certain if 0 <= certain < found else found
+
+    def first_at_best(self, found: i64, refuting: i64) -> i64:
+        """The same if all streams were answered that the frames from ``found`` on open, and those with smaller numbers."""
+        highest = self._asked
+        for place in self._next:
+            if place >= found and self._data[place + 3] == HEADERS:
+                number = number32(self._data, place + 5) & 0x7FFFFFFF
+                if number > highest:
+                    highest = number
+        if (highest - self._asked) // 2 > limits.HTTP2_ANSWERS:
+            return found
+        numbers = list(range(self._asked + 2, highest + 1, 2))
+        return Stories(self._data, self._largest, self._asked, numbers, self._read).first_certain(found, refuting)
 
     def _length(self, position: i64) -> i64:
         """The payload length of the frame at ``position``, -1 where none can be."""

@@ -22,6 +22,7 @@ FRAMES: Final = 1
 SEARCHING: Final = 2  # after a hole
 LOST: Final = 3  # for good
 
+BYTES_AN_ANSWER: Final = 4096  # looked at for each answer, so that many answers do not cost their number times the bytes held
 SMALLEST_BLOCK_FRAME: Final = HEADER_BYTES + 1  # a hole with less room than this held no field block
 
 
@@ -35,12 +36,15 @@ class Framer(FrameReader):
         self._begins_with_gap = False
         self._search: FrameSearch | None = None
         self._uncertain_bytes: i64 = 0  # missing or passed over since the framing was certain; -1: not known
+        self.unread_bytes: i64 = 0  # that were there, and of which it was never certain what they are
         self.position: i64 = 0  # bytes so far, missing ones included
         self.hole_bytes: i64 = -1  # while searching: of the hole, beyond what is certain; -1 where it is not known
         self.hole_end: i64 = 0  # while searching: the position where it ends
         self._answers: Answers | None = None
         self._asked: i64 = -1
         self._has_heard = False  # the search knows of answers
+        self._certain: i64 = -1  # where frames are certain, counted from the hole's end, while answers may show an earlier place
+        self._next_count: i64 = 0  # of answers, which it takes to look again
         self.is_begun = False  # its first byte was seen
 
     def is_lost(self) -> bool:
@@ -64,6 +68,8 @@ class Framer(FrameReader):
                 self._search_in(receiver, data)
             else:
                 self._decide(receiver, False)
+        else:
+            self.unread_bytes += len(data)
 
     def skip(self, receiver: FrameReceiver, length: i64, timestamp: i64, released: i64, packet: i64) -> None:
         """Let bytes of a payload that is not wanted go by."""
@@ -81,6 +87,7 @@ class Framer(FrameReader):
                 self._begins_with_gap = True
                 return
             self._decide(receiver, True)
+        self._wait_no_longer(receiver)
         self._stamp(timestamp, timestamp, packet)
         if self.state == FRAMES:
             left = length
@@ -92,13 +99,16 @@ class Framer(FrameReader):
                 self._lose(receiver, left)
         elif self.state == SEARCHING:
             self._extend(length)
-            self._extend(self._undecided.size)
+            self._pass_by(self._undecided.size)
             self._begin_search(receiver)
 
     def close(self, receiver: FrameReceiver) -> None:
         """Learn that nothing follows."""
         if self.state == BEGINNING and self._undecided.chunks:
             self._decide(receiver, True)
+        self._wait_no_longer(receiver)
+        if self.state == SEARCHING:
+            self._give_up(receiver)
 
     # --- holes
 
@@ -157,11 +167,17 @@ class Framer(FrameReader):
         else:
             self._uncertain_bytes += length
 
+    def _pass_by(self, length: i64) -> None:
+        """Give bytes up that were there."""
+        self.unread_bytes += length
+        self._extend(length)
+
     def _begin_search(self, receiver: FrameReceiver) -> None:
         self._undecided.clear()
         self.hole_bytes = self._uncertain_bytes
         self.hole_end = self.position
         self._has_heard = False
+        self._certain = -1
         self._search = self._new_search()
 
     def _new_search(self) -> FrameSearch:
@@ -170,7 +186,9 @@ class Framer(FrameReader):
     def is_open_to_answers(self) -> bool:
         """Whether all bytes since the hole, whose size is known, are kept until a frame is found."""
         search = self._search
-        return self.state == SEARCHING and self.hole_bytes >= 0 and search is not None and search.taken == self._undecided.size
+        if self.state != SEARCHING or self.hole_bytes < 0 or search is None:
+            return False
+        return self._certain >= 0 or search.taken == self._undecided.size
 
     def hear(self, receiver: FrameReceiver, answers: Answers, asked: i64) -> None:
         """Learn of streams that were answered; ``asked`` is the number of the last one that was seen to be opened.
@@ -179,6 +197,10 @@ class Framer(FrameReader):
         """
         self._answers = answers
         self._asked = asked
+        if self._certain >= 0:
+            if answers.count() >= self._next_count:
+                self._look_again(receiver, answers, self._certain)
+            return
         search = self._search
         read = answers.read_after(self.hole_end)
         refuting = streams_refuting(self.hole_bytes)
@@ -197,6 +219,10 @@ class Framer(FrameReader):
         """Look for a frame in the bytes after the hole; go on with it when it is certain."""
         search = self._search
         assert search is not None
+        if self._certain >= 0:
+            if self._undecided.size > limits.HTTP2_ANSWERS_WAIT_BYTES:
+                self._wait_no_longer(receiver)
+            return
         found = search.search(data)
         if search.is_hopeless:
             if search.limit is not None:
@@ -205,22 +231,38 @@ class Framer(FrameReader):
             return
         if found < 0:
             if self._undecided.size > limits.HTTP2_SEARCH_HELD_BYTES:
-                self._extend(self._undecided.shorten(limits.HTTP2_SEARCH_HELD_BYTES))
+                self._pass_by(self._undecided.shorten(limits.HTTP2_SEARCH_HELD_BYTES))
             return
         answers = self._answers
         if found < search.taken - self._undecided.size:  # not kept
             found = search.next
         elif answers is not None and self._has_heard and self.is_open_to_answers():
-            data = self._undecided.joined()
-            found = answers.first_certain(data, found, self.largest_allowed, self._asked, self.hole_bytes, self.hole_end)
+            self._look_again(receiver, answers, found)
+            return
         self._resume(receiver, found - search.taken)
+
+    def _look_again(self, receiver: FrameReceiver, answers: Answers, found: i64) -> None:
+        """Frames are certain from ``found`` on; go on before it where answers show that, and wait for those that may yet."""
+        data = self._undecided.joined()
+        stories = answers.stories(data, self.largest_allowed, self._asked, self.hole_end)
+        refuting = streams_refuting(self.hole_bytes)
+        self._certain = stories.first_certain(found, refuting)
+        self._next_count = answers.count() + 1 + self._undecided.size // BYTES_AN_ANSWER
+        if stories.first_at_best(self._certain, refuting) == self._certain:
+            self._wait_no_longer(receiver)
+
+    def _wait_no_longer(self, receiver: FrameReceiver) -> None:
+        """Go on where frames are certain, if they are."""
+        if self._certain >= 0:
+            self._resume(receiver, self._certain - self._undecided.size)
 
     def _resume(self, receiver: FrameReceiver, ahead: i64) -> None:
         """Frames are certain from ``ahead`` bytes after those taken, or so many before their end (negative)."""
         passed = self._undecided.size + ahead
-        self._extend(passed)
+        self._pass_by(passed)
         chunks = self._undecided.take_after(passed)
         self._search = None
+        self._certain = -1
         self.state = FRAMES
         self._may_be_continuation = True
         if self._uncertain_bytes < 0 or self._uncertain_bytes >= SMALLEST_BLOCK_FRAME:
@@ -235,6 +277,7 @@ class Framer(FrameReader):
 
     def _give_up(self, receiver: FrameReceiver) -> None:
         self.state = LOST
+        self.unread_bytes += self._undecided.size
         self._undecided.clear()
         self._search = None
         receiver.give_up(self.direction)

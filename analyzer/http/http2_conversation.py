@@ -83,8 +83,7 @@ class Http2Conversation(FrameReceiver):
             "HTTP/2 frames without a hole between them",
             "a hole of unknown length" if length < 0 else f"a hole of {length} bytes beyond the frame it began in",
             "RFC 9113 section 4.1",
-            missing,
-        )
+        )  # the bytes are those of the hole, which has a row of its own
         # one walk over the streams in 16 KiB at least, which the search takes: less than one step for a byte
         for exchange in list(self._streams.exchanges.values()):
             if direction == TO_SERVER and self._streams.may_be_asked(exchange.number):

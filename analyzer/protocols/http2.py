@@ -68,6 +68,8 @@ class Http2ConnectionRecord(Record):
     resets_to_client: "Annotated[int, capture('RST_STREAM frames towards the client')]" = 0
     smallest_window_to_server_bytes: "Annotated[int | None, capture('smallest flow-control window of the connection for the client, NULL where it is not certain')]" = None
     smallest_window_to_client_bytes: "Annotated[int | None, capture('smallest flow-control window of the connection for the server, NULL where it is not certain')]" = None
+    unread_to_server_bytes: "Annotated[int, capture('bytes towards the server that are there, but behind a hole, so that it was not certain what they are')]" = 0
+    unread_to_client_bytes: "Annotated[int, capture('the same towards the client')]" = 0
     goaway_to_server_code: "Annotated[str | None, capture('error code of the last GOAWAY towards the server, by its name')]" = (
         None
     )
@@ -279,6 +281,8 @@ class Http2Dissector(Http2Conversation):
             resets_to_client=server.resets,
             smallest_window_to_server_bytes=client.smallest_window if windows else None,
             smallest_window_to_client_bytes=server.smallest_window if windows else None,
+            unread_to_server_bytes=client.framer.unread_bytes,
+            unread_to_client_bytes=server.framer.unread_bytes,
             goaway_to_server_code=None if client.goaway_code < 0 else error_name(client.goaway_code),
             goaway_to_server_last_stream_id=None if client.goaway_code < 0 else client.goaway_last,
             goaway_to_server_debug=client.goaway_debug or None,
