@@ -20,6 +20,7 @@ ORDER = {
     "http_exchanges": "coalesce(request_started_at, response_started_at), connection_id, stream_index, exchange_index",
     "websocket_messages": "started_at, connection_id, stream_index, message_index",
     "stalls": "started_at, connection_id, stall_index",
+    "tls_handshakes": "client_hello_at, connection_id",
 }
 STREAMED = "(SELECT t.*, s.protocol_stream_id FROM {} t JOIN streams s USING (connection_id, stream_index))"
 

@@ -13,9 +13,10 @@ from analyzer.capture.capture_set import CaptureSet
 from analyzer.codecs.key_log import KeyLog
 from analyzer.codecs.tls_keys import expand_label, next_traffic_secret
 from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
+from analyzer.http.semantics import HttpExchangeRecord
 from analyzer.protocols.tls import TlsDissector
-from analyzer.records import AnomalyRecord, Rows, StreamRecord
-from analyzer.schema import Record, capture, record
+from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StreamRecord
+from analyzer.schema import Record, Stability, capture, record, table_of
 from analyzer.scope import Scope
 from analyzer.stream import Stream
 from analyzer.tls.tls_rows import TlsAlertRecord, TlsHandshakeRecord
@@ -511,3 +512,16 @@ def test_a_browsers_connections_are_decrypted_from_a_key_log_and_from_the_captur
         (False, "no key for this client random"): 4,
         (False, "ClientHello not captured"): 1,
     }
+
+
+def test_the_same_traffic_in_clear_and_in_tls_gives_the_same_exchanges() -> None:
+    rows = rows_in(Path(__file__).parent.parent.parent / "sample_pcaps" / "tls" / "same_in_clear.pcapng")
+    ports = {row.connection_id: row.server_port for row in rows if isinstance(row, ConnectionRecord)}
+    names = [column.name for column in table_of(HttpExchangeRecord).columns if column.stability is Stability.CONVERSATION]
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for row in rows:
+        if isinstance(row, HttpExchangeRecord):
+            values = {name: getattr(row, name) for name in names if name not in ("scheme", "authority")}
+            said[ports[row.connection_id] == 8443].append(str(values))
+    assert len(said[True]) == 8
+    assert sorted(said[True]) == sorted(said[False])
