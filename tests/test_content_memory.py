@@ -144,7 +144,7 @@ def pipelines(wire: Wire, coding: bytes) -> int:
 def windows(wire: Wire, coding: bytes) -> int:
     """Contents too long to wait for their ends, which then fill their windows."""
     noise = random.Random(1).randbytes(270_000)
-    sent = CODINGS[coding](noise + bytes(40 << 20) + noise)
+    sent = CODINGS[coding](noise + bytes(20 << 20) + noise)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: 10000000\r\n\r\n" % coding
     connections = [wire.connect() for _ in range(40)]
     for connection in connections:
@@ -153,8 +153,7 @@ def windows(wire: Wire, coding: bytes) -> int:
     return len(connections)
 
 
-@pytest.mark.parametrize("content", ["hash", "store"])
-@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd"])
+@pytest.mark.parametrize(("coding", "content"), [(b"gzip", "hash"), (b"br", "hash"), (b"zstd", "hash"), (b"br", "store")])
 @pytest.mark.parametrize("make", [open_streams, open_connections, pipelines, windows])
 def test_memory_is_bounded(make: Callable[[Wire, bytes], int], coding: bytes, content: str, tmp_path: Path) -> None:
     wire = Wire()
