@@ -4,7 +4,10 @@ Three kinds of traffic, in bench/captures/: h2load against nghttpd with 100 stre
 client does not index ``:path``, and gRPC calls, 100 a connection, whose client does (``pip install grpcio``). One packet in a
 hundred is deleted, and the exchanges in what is left are compared with those in the complete capture: a value is right, wrong
 or missing. Beside unmux stands tshark on the same file, and what the complete capture proves at most (provable.py). Ends
-with an error where a value of unmux is wrong, or where fewer than 95 % of h2load's exchanges keep method, path and status.
+with an error where a value of unmux is wrong, or where fewer of h2load's exchanges keep method, path and status than 95 %, or
+than all that is provable if that is less, but for half a percent: contents that look like a frame by chance the oracle leaves
+out. unmux may tell more than is provable where the first bytes of a direction are missing: there it believes frames that look
+like it.
 """
 
 import argparse
@@ -31,7 +34,7 @@ from lab import Namespace  # the laboratory of the samples
 
 Exchanges = dict[Key, Values]
 
-LOST, KEPT = 0.01, 0.95  # of the packets, of the exchanges of h2load
+LOST, KEPT, SHORT = 0.01, 0.95, 0.005  # of the packets, of the exchanges of h2load, of what is provable
 GRPC_PORT, CONNECTIONS, CALLS, AT_A_TIME = 50051, 100, 100, 10
 METHODS = ["/shop.Catalogue/Get", "/shop.Catalogue/List", "/shop.Basket/Add", "/shop.Basket/Remove", "/shop.Orders/Place"]
 COLUMNS = ("method", "path", "authority", "status")
@@ -239,8 +242,9 @@ def compare(name: str, seeds: int, command: str, table: Table) -> list[str]:
         faults.append(f"{name}: {wrong} values of unmux are wrong")
     if totals["unmux"]["short", ""]:
         Console(stderr=True).print(f"{name}: unmux does not tell {totals['unmux']['short', '']} values that are provable")
-    if name.startswith("h2load") and min(shares["unmux"]) < KEPT:
-        faults.append(f"{name}: {min(shares['unmux']):.2%} of the exchanges keep method, path and status")
+    told, provable = (sum(shares[tool]) / seeds for tool in ("unmux", "provable"))
+    if name.startswith("h2load") and told < min(KEPT, provable - SHORT):
+        faults.append(f"{name}: {told:.2%} of the exchanges keep method, path and status, {provable:.2%} provably do")
     return faults
 
 
