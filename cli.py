@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Runs the unmux command line from a checkout: ``python cli.py capture.pcapng``."""
 
-import sys
-
-from analyzer.commands import main
+from analyzer.commands import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

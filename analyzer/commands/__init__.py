@@ -1,11 +1,13 @@
 """The command line: parse, call, print; no logic. Each command imports what it needs when it runs."""
 
+import atexit
 import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -18,6 +20,19 @@ FAILED, WRONG_USAGE, SIGNALLED = 1, 2, 128  # exit statuses; the last one and th
 _OPTIONS_OF_THEIR_OWN = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 # Typer may carry a Click of its own, so the base of Click's errors is found by way of the one that Typer exports
 _CLICK_ERROR: Any = next(base for base in reversed(typer.BadParameter.__mro__) if hasattr(base, "show"))
+
+
+def run() -> NoReturn:
+    """The command ``unmux``: run the command line and end the process at once.
+
+    Python would take apart first, object by object, what the process has: a tenth of the time of a large capture.
+    """
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def main(arguments: list[str] | None = None) -> int:

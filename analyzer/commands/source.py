@@ -206,7 +206,7 @@ def summary(store: "Store", output: str) -> str:
         ("messages", "message", "messages"),
         ("anomalies", "anomaly", "anomalies"),
     ):
-        count = store.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608  # the names above
+        count = store.added[table]
         counts.append(f"{count:,} {one if count == 1 else many}")
     return f"unmux: wrote {output}: {', '.join(counts)}; `unmux report overview {output}` tells more"
 

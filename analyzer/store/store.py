@@ -193,6 +193,13 @@ class _Loader:
         self.flush()
         self.place.finish(self.tables)
 
+    def added_rows(self) -> dict[str, int]:
+        """How many rows were added to each table, and to the views that all protocols share."""
+        added = {name: self.added.get(name, 0) for name in self.tables}
+        added["exchanges"] = sum(added[name] for name, table in self.tables.items() if table.exchange)
+        added["messages"] = sum(added[name] for name, table in self.tables.items() if table.message)
+        return added
+
     def _not_stored(self) -> Rows:
         """Faults of dissectors that gave a column values of another type."""
         return [
@@ -245,6 +252,7 @@ class Store:
         self._loader: _Loader | None = None
         self._place: Place | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self.added: dict[str, int] = {}  # table, or view `exchanges` or `messages` -> rows added, when it is finished
         if read_only:
             if path is None:
                 raise UnmuxError("there is no temporary store to open")
@@ -275,6 +283,7 @@ class Store:
             loader.finish(complete)
         except (duckdb.Error, OSError) as error:
             raise self._unwritten(error) from error
+        self.added = loader.added_rows()
         self._loader = None
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
