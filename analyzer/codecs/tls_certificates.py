@@ -3,11 +3,12 @@
 import hashlib
 import warnings
 from datetime import UTC, datetime
-from typing import Final
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Final
 
 from analyzer import limits
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,13 +25,19 @@ class CertificateFacts:
         self.not_after: int | None = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a strict reader will refuse one day
-            try:
-                self._read(der)
-            except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-                return
+            self._read(der)
 
     def _read(self, der: bytes) -> None:
-        certificate = x509.load_der_x509_certificate(der)
+        from cryptography import x509  # takes longer to import than a small capture to read
+
+        try:
+            self._describe(x509.load_der_x509_certificate(der))
+        except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+            return
+
+    def _describe(self, certificate: "Certificate") -> None:
+        from cryptography import x509
+
         self.not_before = _nanoseconds(certificate.not_valid_before_utc)
         self.not_after = _nanoseconds(certificate.not_valid_after_utc)
         self.subject = certificate.subject.rfc4514_string()

@@ -65,7 +65,7 @@ placed AS (
 SELECT
     path AS protocol, count(*) AS connections, nullif(sum(streams), 0)::BIGINT AS streams, nullif(sum(exchanges), 0)::BIGINT AS exchanges,
     nullif(sum(messages), 0)::BIGINT AS messages, nullif(sum(payload_bytes), 0)::BIGINT AS payload_bytes, count(*) OVER () AS of_rows
-FROM placed GROUP BY path ORDER BY payload_bytes DESC NULLS LAST, path LIMIT 10;
+FROM placed GROUP BY path ORDER BY payload_bytes DESC NULLS LAST, path LIMIT 16;
 
 -- table: per_connection
 SELECT * FROM (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL)
