@@ -58,7 +58,6 @@ FINISHED_WAITING: Final = 1024  # finished connections, beyond twice the open on
 TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
 DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes each; then they are numbered afresh
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
-WAITING_ROWS: Final = 1024  # rows held before they are turned into columns: bounds what their contents may hold
 INSERT_BYTES: Final = 6 << 20  # of columns given to DuckDB together: some ten row groups, and the next ones fill meanwhile
 COMMIT_BYTES: Final = 128 << 20  # of columns inserted in one transaction: what a run that is killed can lose
 ROW_GROUP_ROWS: Final = 20_480  # DuckDB compresses and writes a row group when it is full; its own 122,880 would come at the end

@@ -56,7 +56,6 @@ class _Loader:
         self.connection = self.place.connection
         self.next_capture_index = 0
         self.added: dict[str, int] = {}  # table -> rows
-        self._waiting: Rows = []
         self._is_begun = False  # a transaction
         self._uncommitted_bytes = 0
         self._wide_bytes: dict[type, int] = {}  # inserted in wide rows since a table was last written out
@@ -104,7 +103,7 @@ class _Loader:
 
     def is_worth_keeping(self) -> bool:
         """Whether rows were added to a store that has a name."""
-        return self.place.is_named and bool(self.added or self._waiting)
+        return self.place.is_named and bool(self.added)
 
     def give_up(self) -> None:
         """End without finishing: nothing stays of a store without rows, and what a failed one has stays where it is."""
@@ -116,29 +115,19 @@ class _Loader:
             self.place.discard()
 
     def add(self, rows: Rows) -> None:
-        self._waiting += rows
-        if len(self._waiting) >= limits.WAITING_ROWS:
-            self._sort()
-
-    def _sort(self) -> None:
-        """Hand the waiting rows to their tables."""
-        if not self._waiting:
-            return
-        waiting = self._waiting
-        self._waiting = []
-        for kind, rows in by_class(waiting).items():
+        """Hand rows to their tables."""
+        for kind, same in by_class(rows).items():
             if kind not in self.writers:
                 raise TypeError(f"{kind.__name__} is not among the records that the store was made with")
             writer = self.writers[kind]
-            self.added[writer.table.name] = self.added.get(writer.table.name, 0) + len(rows)
-            for columns in writer.slices(rows):
+            self.added[writer.table.name] = self.added.get(writer.table.name, 0) + len(same)
+            for columns in writer.slices(same):
                 writer.add(columns)
                 if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
                     self._insert(self._uncommitted_bytes >= limits.COMMIT_BYTES)
 
     def flush(self) -> None:
         """Insert and commit everything that was added."""
-        self._sort()
         self._insert(True)
         self.wait()
 
@@ -187,7 +176,6 @@ class _Loader:
             raise self.failure
 
     def finish(self, complete: bool) -> None:
-        self._sort()  # tells what does not fit
         self.add(self._not_stored())
         self.add(self._facts(complete))
         self.flush()
