@@ -108,12 +108,12 @@ class TlsDissector:
             side.hold(end)
         else:
             self._handle(side, end)
-        self._conversation.await_no_keys()
+        self._conversation.negotiation.await_no_keys()
         self._resume()
         if self._conversation.is_closing():
             for each in (self._conversation.to_client, self._conversation.to_server):
                 if each.is_paused:
-                    self._conversation.stop_waiting(each)
+                    self._conversation.negotiation.stop_waiting(each)
                     self._release(each, True)
         return self._flush()
 
@@ -187,7 +187,7 @@ class TlsDissector:
         record.released = released
         record.packet = packet
         conversation = self._conversation
-        if side.is_paused or conversation.must_wait(side, record.kind):
+        if side.is_paused or conversation.negotiation.must_wait(side, record.kind):
             side.hold(record)
             if side.held_bytes > limits.TLS_HELD_BYTES:
                 self._stop_waiting(side, timestamp, packet)
@@ -202,7 +202,7 @@ class TlsDissector:
         """Go on without what the other direction has not said."""
         required = f"at most {limits.TLS_HELD_BYTES} bytes before the other direction's hello"
         self._conversation.rows += self._stream.anomaly("limit", side.direction, timestamp, packet, required, "more")
-        self._conversation.stop_waiting(side)
+        self._conversation.negotiation.stop_waiting(side)
         self._release(side, True)
 
     def _resume(self) -> None:
@@ -218,11 +218,11 @@ class TlsDissector:
     def _release(self, side: Side, is_forced: bool) -> bool:
         """Hand on what a direction holds, up to what must still wait; whether there was anything."""
         first = side.held[0]
-        if first.kind >= 0 and not is_forced and self._conversation.must_wait(side, first.kind):
+        if first.kind >= 0 and not is_forced and self._conversation.negotiation.must_wait(side, first.kind):
             return False
         waiting = side.take_held()
         for index, record in enumerate(waiting):
-            must_wait = record.kind >= 0 and not is_forced and self._conversation.must_wait(side, record.kind)
+            must_wait = record.kind >= 0 and not is_forced and self._conversation.negotiation.must_wait(side, record.kind)
             if must_wait or side.is_paused:
                 for rest in waiting[index:]:
                     side.hold(rest)
@@ -278,7 +278,7 @@ class TlsDissector:
         side.state = ASTRAY
         side.search = None
         self._stream.decline(side.direction, EVERYTHING)
-        self._conversation.nothing_more(side)
+        self._conversation.negotiation.nothing_more(side)
 
     def _take_unframed(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Take bytes of which it is not known where a record begins."""
