@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
+_SWITCH_SECONDS = 0.0005  # how soon the thread that inserts gets its turn; Python's own 5 ms leave DuckDB idle
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT_BYTES = 64 << 20  # freed memory that stays with the process
 _CONTENT_MODES = ("none", "preview", "hash", "store")
@@ -222,6 +223,7 @@ def analyzed(
         if is_there(path):
             raise UsageError(f"{path}: is a store, which cannot be read together with captures or into another store")
     _keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
     stored = _beginnings(output) if append and not force and output is not None else set()
