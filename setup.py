@@ -15,6 +15,7 @@ COMPILED = [
     "analyzer/records.py",
     "analyzer/dissector.py",
     "analyzer/scope.py",
+    "analyzer/probing.py",
     "analyzer/stream.py",
     "analyzer/pipeline.py",
     "analyzer/http",

@@ -17,28 +17,13 @@ from analyzer.dissector import (
     CloseReason,
     Dissector,
     Facts,
-    Match,
 )
 from analyzer.errors import ProtocolError
+from analyzer.probing import Beginnings, Held, Probing
 from analyzer.records import AnomalyRecord, Rows, StreamRecord
 from analyzer.scope import Scope
 
-BEGINNING: Final = 4  # bytes shown of each side of a stream that is not understood: more could be a password
 EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
-
-
-class _Held:
-    """A delivery held until a probe matches: bytes, or a gap (data is None), or a close (reason)."""
-
-    def __init__(self, direction: i64, data: bytes | None, timestamp: i64, released: i64, packet: i64) -> None:
-        self.direction = direction
-        self.data = data
-        self.timestamp = timestamp
-        self.released = released
-        self.packet = packet
-        self.length: int | None = None
-        self.at_most: int | None = None
-        self.reason: CloseReason | None = None
 
 
 class Stream:
@@ -90,9 +75,8 @@ class Stream:
         self._closed_to_client = False
         self._dissector: Dissector | None = None
         self._heir: Stream | None = None  # the child that took this stream over
-        self._candidates: list[type[Dissector]] | None = None
-        self._held: list[_Held] = []
-        self._beginnings: list[bytes] | None = None  # of both directions, of a stream that is not understood
+        self._probing: Probing | None = None  # until a dissector is found
+        self._beginnings: Beginnings | None = None  # of a stream that is not understood
         self._attach_or_probe(name)
 
     # --- for the owner: the connection, or the dissector above ---
@@ -122,14 +106,14 @@ class Stream:
         if tap is not None:
             piece = data[offset : offset + length]
             tap.write(self.stream_index, direction, timestamp, "bytes", piece)
-            if self._dissector is None and self._candidates is None and self._heir is None:
+            if self._dissector is None and self._probing is None and self._heir is None:
                 tap.write(self.stream_index, direction, timestamp, "unknown", piece)
         return self._pass_on(direction, data, offset, length, timestamp, released, packet)
 
     def _pass_on(self, direction: i64, data: bytes, offset: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Give bytes that were counted to whoever takes them, but for those that were declined."""
         if self._beginnings is not None:
-            self._begin_further(direction, data, offset, length)
+            self._beginnings.add(direction, data, offset, length)
         rows: Rows = []
         while True:
             heir = self._heir
@@ -164,12 +148,11 @@ class Stream:
                 self._declined_to_client = declined
         if self._heir is not None:
             return rows + self._heir.gap(direction, length, at_most, timestamp, packet)
-        if self._candidates is not None:
-            held = _Held(direction, None, timestamp, timestamp, packet)
+        if self._probing is not None:
+            held = Held(direction, None, timestamp, timestamp, packet)
             held.length = length
             held.at_most = at_most
-            self._held.append(held)
-            return rows + self._probe(False)
+            return rows + self._hold(self._probing, held, False)
         dissector = self._dissector
         if dissector is None:
             return rows
@@ -192,11 +175,10 @@ class Stream:
         rows = self._tell_skipped(direction)
         if self._heir is not None:
             rows += self._heir.close(direction, reason, timestamp, packet)
-        elif self._candidates is not None:
-            held = _Held(direction, None, timestamp, timestamp, packet)
+        elif self._probing is not None:
+            held = Held(direction, None, timestamp, timestamp, packet)
             held.reason = reason
-            self._held.append(held)
-            rows += self._probe(self._closed_to_server and self._closed_to_client)
+            rows += self._hold(self._probing, held, self._closed_to_server and self._closed_to_client)
         else:
             rows += self._close_dissector(direction, reason, timestamp, packet)
         if self._closed_to_server and self._closed_to_client:
@@ -315,76 +297,29 @@ class Stream:
             for dissector in context.dissectors:
                 if scope.transport in dissector.transports:
                     (usual if scope.server_port in dissector.ports else others).append(dissector)
-            self._candidates = usual + others
-            if not self._candidates:
+            if usual or others:
+                self._probing = Probing(usual + others)
+            else:
                 self._be_opaque()
 
-    def _first_bytes(self, direction: i64) -> bytes:
-        """The bytes held for a direction, from its start or its first gap to the next gap."""
-        parts: list[bytes] = []
-        size: i64 = 0
-        for held in self._held:
-            if held.direction != direction or held.reason is not None:
-                continue
-            if held.data is None:
-                if size:
-                    break
-            else:
-                parts.append(held.data)
-                size += len(held.data)
-                if size >= limits.PROBE_BYTES:
-                    break
-        return b"".join(parts)[: limits.PROBE_BYTES]
-
-    def _probe(self, is_last_chance: bool) -> Rows:
-        """Ask the candidates; attach the one that matches, or give up when none can."""
-        to_server = self._first_bytes(TO_SERVER)
-        to_client = self._first_bytes(TO_CLIENT)
-        candidates = self._candidates
-        if candidates is None or not (to_server or to_client):
-            if is_last_chance:
-                self._candidates = None
-                self._held = []
+    def _hold(self, probing: Probing, held: Held, is_last_chance: bool) -> Rows:
+        """Hold a delivery; attach the dissector that matches now, or give up when none can."""
+        probing.held.append(held)
+        if not probing.is_decided(self.depth == 0 and not self.scope.roles_proven, is_last_chance):
             return []
-        possible: list[type[Dissector]] = []
-        turned: type[Dissector] | None = None
-        for candidate in candidates:
-            verdict = candidate.probe(to_server, to_client)
-            are_roles_open = not self.scope.roles_proven and self.depth == 0
-            if verdict is Match.YES:
-                self.tells_roles = are_roles_open and candidate.probe(to_client, to_server) is Match.NO
-                return self._attach(candidate)
-            if are_roles_open:
-                other = candidate.probe(to_client, to_server)
-                if other is Match.YES and turned is None:
-                    turned = candidate
-                if verdict is Match.NO:
-                    verdict = other
-            if verdict is Match.MAYBE:
-                possible.append(candidate)
-        if turned is not None:
+        self._probing = None
+        self.tells_roles = probing.tells_roles
+        if probing.is_turned:
             self.reversed = True
-            self.tells_roles = True
-            self._turn_around()
-            return self._attach(turned)
-        self._candidates = possible
-        enough = len(to_server) >= limits.PROBE_BYTES or len(to_client) >= limits.PROBE_BYTES
-        if is_last_chance or not possible or enough or len(self._held) >= limits.PROBE_HELD_EVENTS:
-            return self._give_up(to_server, to_client)
-        return []
+            self.bytes_to_server, self.bytes_to_client = self.bytes_to_client, self.bytes_to_server
+            self._closed_to_server, self._closed_to_client = self._closed_to_client, self._closed_to_server
+        if probing.chosen is not None:
+            return self._attach(probing.chosen, probing.held)
+        return self._give_up(probing)
 
-    def _turn_around(self) -> None:
-        for held in self._held:
-            held.direction = 1 - held.direction
-        self.bytes_to_server, self.bytes_to_client = self.bytes_to_client, self.bytes_to_server
-        self._closed_to_server, self._closed_to_client = self._closed_to_client, self._closed_to_server
-
-    def _attach(self, chosen: type[Dissector]) -> Rows:
-        self._candidates = None
+    def _attach(self, chosen: type[Dissector], waiting: list[Held]) -> Rows:
         self.protocol = chosen.name
         self._dissector = chosen(self, self.facts)
-        waiting = self._held
-        self._held = []
         rows: Rows = []
         for held in waiting:
             if held.data is not None:
@@ -401,24 +336,17 @@ class Stream:
                 self.missing_bytes = missing
         return rows
 
-    def _give_up(self, to_server: bytes, to_client: bytes) -> Rows:
+    def _give_up(self, probing: Probing) -> Rows:
         """No dissector understands this stream: let it go by, and say at its end what it began with."""
-        self._candidates = None
-        for held in self._held:
+        has_bytes = False
+        for held in probing.held:
             if held.data is not None:
+                has_bytes = has_bytes or len(held.data) > 0
                 self._show_unknown(held.direction, held.data, held.timestamp)
-        self._held = []
+        if has_bytes:
+            self._beginnings = Beginnings(probing)
         self._be_opaque()
-        self._beginnings = [to_server[:BEGINNING], to_client[:BEGINNING]]
         return []
-
-    def _begin_further(self, direction: i64, data: bytes, offset: i64, length: i64) -> None:
-        """Add to what is known of the beginning of a stream that is not understood."""
-        beginnings = self._beginnings
-        assert beginnings is not None
-        known = beginnings[direction]
-        if len(known) < BEGINNING:
-            beginnings[direction] = known + data[offset : offset + min(length, BEGINNING - len(known))]
 
     def _not_understood(self) -> Rows:
         """The row of a stream that no dissector understood."""
@@ -426,12 +354,8 @@ class Stream:
         if beginnings is None:
             return []
         self._beginnings = None
-        start = "to server " + (beginnings[TO_SERVER].hex(" ") or "nothing")
-        start += ", to client " + (beginnings[TO_CLIENT].hex(" ") or "nothing")
-        if beginnings[TO_SERVER][:2] == b"\x16\x03" or beginnings[TO_CLIENT][:2] == b"\x16\x03":
-            start = "TLS: " + start  # RFC 8446 section 5.1
         required = "a protocol that unmux knows"
-        return self.anomaly("not_understood", -1, self.started_at, self.first_packet, required, start)
+        return self.anomaly("not_understood", -1, self.started_at, self.first_packet, required, beginnings.description())
 
     def _show_unknown(self, direction: i64, data: bytes, timestamp: i64) -> None:
         """Show a follower bytes that nobody understands."""
@@ -447,9 +371,8 @@ class Stream:
 
     def _give(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Hand wanted bytes to whoever takes them now."""
-        if self._candidates is not None:
-            self._held.append(_Held(direction, data, timestamp, released, packet))
-            return self._probe(False)
+        if self._probing is not None:
+            return self._hold(self._probing, Held(direction, data, timestamp, released, packet), False)
         dissector = self._dissector
         if dissector is None:
             return []
