@@ -3,7 +3,7 @@
 A new DuckDB file is written as ``NAME.partial`` and takes its name when it is finished; a folder's manifest is replaced
 when all its files are written. Whoever opens the name therefore finds a whole store or none, and an old store stays
 until its successor is there: one that is appended to is copied first. A ``.partial`` file that a killed run left behind
-holds, as a DuckDB file, what had been inserted.
+holds, as a DuckDB file, what had been committed: all but the last limits.COMMIT_BYTES.
 """
 
 import hashlib
