@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_FOR_TESTS := $(VENV)/installed-for-tests
 SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql')
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench fuzz docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/unmux sample_pcaps/demo.pcapng
@@ -24,6 +24,9 @@ lint: $(INSTALLED_FOR_TESTS)
 bench: $(INSTALLED)
 	$(BIN)/python bench/make_captures.py
 	$(BIN)/python bench/run.py --unmux $(BIN)/unmux
+
+fuzz: $(INSTALLED)
+	$(BIN)/python fuzz/run.py
 
 docs: $(INSTALLED)
 	$(BIN)/unmux tables --format markdown > docs/tables.md
