@@ -1,4 +1,4 @@
-"""Contents made to take memory do not: many streams, many connections, pipelines of bombs, and windows that are used up."""
+"""Contents and messages made to take memory do not: many streams or connections, bombs in a row, windows that are used up."""
 
 import json
 import random
@@ -35,6 +35,9 @@ class Counter:
             elif name == "HttpExchangeRecord":
                 found["exchanges"] += 1
                 found["hashes"] += row.response_content_sha256 is not None
+            elif name == "WebSocketMessageRecord":
+                found["messages"] += 1
+                found["hashes"] += row.payload_sha256 is not None
 gc.disable()
 context = Context(protocols.dissectors(), sys.argv[2])
 captures = CaptureSet([sys.argv[1]])
@@ -153,17 +156,79 @@ def windows(wire: Wire, coding: bytes) -> int:
     return len(connections)
 
 
+def analyzed(wire: Wire, content: str, folder: Path) -> dict[str, int]:
+    """What was found in another process, whose memory was bounded."""
+    path = folder / "hostile.pcap"
+    path.write_bytes(b"".join(wire.packets))
+    command = [sys.executable, "-c", COUNT, str(path), content]
+    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    found: dict[str, int] = json.loads(ended.stdout)
+    assert found["mebibytes"] < MEBIBYTES, (path.stat().st_size, found)
+    assert found["still taken"] == 0
+    assert "dissector_error" not in found
+    return found
+
+
 @pytest.mark.parametrize(("coding", "content"), [(b"gzip", "hash"), (b"br", "hash"), (b"zstd", "hash"), (b"br", "store")])
 @pytest.mark.parametrize("make", [open_streams, open_connections, pipelines, windows])
 def test_memory_is_bounded(make: Callable[[Wire, bytes], int], coding: bytes, content: str, tmp_path: Path) -> None:
     wire = Wire()
     exchanges = make(wire, coding)
-    path = tmp_path / "hostile.pcap"
-    path.write_bytes(b"".join(wire.packets))
-    command = [sys.executable, "-c", COUNT, str(path), content]
-    ended = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    found = json.loads(ended.stdout)
-    assert found["mebibytes"] < MEBIBYTES, (path.stat().st_size, found)
-    assert (found["exchanges"], found["still taken"]) == (exchanges, 0)
+    found = analyzed(wire, content, tmp_path)
+    assert found["exchanges"] == exchanges
     assert found["hashes"] == (exchanges if make is pipelines else 0)
-    assert "dissector_error" not in found
+
+
+def web_socket(wire: Wire) -> Connection:
+    """A connection on which permessage-deflate was agreed."""
+    connection = wire.connect()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    connection.say(0, head + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    head = b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n"
+    connection.say(1, head + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    return connection
+
+
+def compressed(data: bytes, first: int, key: bytes = b"") -> bytes:
+    """A frame that begins with the octet ``first``; ``key`` must be zeros."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    mask = 0x80 if key else 0
+    length = bytes([mask | len(payload)]) if len(payload) < 126 else bytes([mask | 126]) + len(payload).to_bytes(2, "big")
+    return bytes([first]) + length + key + payload
+
+
+def open_messages(wire: Wire) -> int:
+    """Compressed messages that all stay open, both ways."""
+    sent = compressed(bytes(70_000), 0x41), compressed(bytes(70_000), 0x41, bytes(4))
+    for _ in range(CONNECTIONS):
+        connection = web_socket(wire)
+        connection.say(1, sent[0])
+        connection.say(0, sent[1])
+    return 2 * CONNECTIONS
+
+
+def messages_in_pieces(wire: Wire) -> int:
+    """Messages that all stay open, of hundreds of frames of a character each."""
+    sent = b"\x01\x04\xf0\x9f\x90\x8b" + b"\x00\x04\xf0\x9f\x90\x8b" * 300
+    for _ in range(CONNECTIONS // 2):
+        web_socket(wire).say(1, sent)
+    return CONNECTIONS // 2
+
+
+def messages_in_a_row(wire: Wire) -> int:
+    """Messages of which one packet holds hundreds, each as large as may be."""
+    sent = compressed("🐋".encode() + bytes(70_000), 0xC1)
+    for _ in range(4):
+        web_socket(wire).say(1, sent * 500)
+    return 2000
+
+
+@pytest.mark.parametrize("content", ["preview", "store"])
+@pytest.mark.parametrize("make", [open_messages, messages_in_pieces, messages_in_a_row])
+def test_memory_of_messages_is_bounded(make: Callable[[Wire], int], content: str, tmp_path: Path) -> None:
+    wire = Wire()
+    messages = make(wire)
+    found = analyzed(wire, content, tmp_path)
+    assert found["messages"] == messages
+    assert found["hashes"] == (messages if make is messages_in_a_row and content == "store" else 0)

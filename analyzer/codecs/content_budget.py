@@ -58,17 +58,23 @@ class AllContents:
         """Let those that used their contents longest ago give them up."""
         required = f"at most {self.most_bytes} bytes for the open contents of all connections"
         while self.open_bytes + self.row_bytes + size > self.most_bytes:
-            oldest = next(iter(self._connections))
-            if oldest is budget:
+            if len(self._connections) == 1:
                 raise OverBudget(required)
-            self._connections.popitem(last=False)
-            oldest.give_up(required)
+            oldest = next(iter(self._connections))
+            if oldest is budget or oldest.was_used:
+                oldest.was_used = False
+                self._connections.move_to_end(oldest)
+                self._latest = oldest
+            else:
+                self._connections.popitem(last=False)
+                oldest.give_up(required)
 
 
 class ContentBudget:
     """What the contents of one connection take."""
 
     def __init__(self, contents: AllContents) -> None:
+        self.was_used = False  # what was granted was used since; whoever takes nothing for long says so here
         self._all = contents
         self._bytes: i64 = 0
         self._open: dict[ContentHolder, None] = {}  # those that could give memory back

@@ -6,6 +6,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.content_budget import AllContents, ContentBudget, ContentHolder, OverBudget
 
 EXTENSION: Final = "permessage-deflate"
 TAIL: Final = b"\x00\x00\xff\xff"  # what a sender leaves out at the end of a message (RFC 7692 section 7.2.2)
@@ -65,18 +66,18 @@ class _Inflation:
         """The next output, of at most ``limits.INFLATE_STEP_BYTES``. Raises zlib.error."""
         output = self.decompressor.decompress(data, limits.INFLATE_STEP_BYTES)
         if len(output) >= WINDOW:
-            self._recent = [output]
-            self._recent_bytes = len(output)
+            self._recent = [output[-WINDOW:]]
+            self._recent_bytes = WINDOW
         elif output:
             self._recent.append(output)
             self._recent_bytes += len(output)
-            if self._recent_bytes > 2 * WINDOW or len(self._recent) > 512:
+            if self._recent_bytes > WINDOW + WINDOW // 2 or len(self._recent) > 512:
                 self._recent = [b"".join(self._recent)[-WINDOW:]]
                 self._recent_bytes = len(self._recent[0])
         return output
 
 
-class Inflater:
+class Inflater(ContentHolder):
     """Decompresses the messages of one direction, in order.
 
     For each: ``begin``, then ``write`` for each piece, followed by ``read`` until it returns nothing, then ``end``. When
@@ -93,14 +94,22 @@ class Inflater:
 
     The window is always the largest. zlib refuses references beyond a smaller one only where it has not the bytes at hand,
     so that what is refused would depend on how a message is cut; and it compresses with 9 bits where 8 were agreed.
+
+    Decompressors that stay open take memory of a budget. Where it wants that back or refuses it, the window is lost as with
+    missing bytes, and so is the message that is open; ``limit`` says so.
     """
 
-    def __init__(self, takeover: bool) -> None:
+    def __init__(self, takeover: bool, budget: ContentBudget | None = None) -> None:
+        """``budget`` is that of the connection; without one there is one of its own."""
+        super().__init__()
         self.is_certain = True
         self.is_known = True  # all output of this message so far is
         self.known: i64 = 0  # bytes that the output last read begins with and that are known like all before them
         self.fault: str | None = None
         self.is_limit = False  # the fault is a limit of ours
+        self.limit: str | None = None  # that on memory for which a window was lost; whoever tells it makes it None
+        self._budget = ContentBudget(AllContents()) if budget is None else budget
+        self._is_open = False  # between begin and end
         self._takeover = takeover
         self._inflation: _Inflation | None = None
         self._other: _Inflation | None = None  # the one from another window, while not all of it is known
@@ -115,8 +124,9 @@ class Inflater:
         self._inflated_bytes: i64 = 0  # its output
         self._credit: i64 = limits.INFLATED_MESSAGE_BYTES
 
-    def begin(self) -> None:
-        """Begin a message."""
+    def begin(self, stays_open: bool = True) -> None:
+        """Begin a message. Without ``stays_open`` it also ends before anything else happens."""
+        self._is_open = True
         self.fault = None
         self.is_limit = False
         self.is_known = True
@@ -132,10 +142,11 @@ class Inflater:
             self.fault = f"no message tried after {limits.INFLATE_FAILURES} failures"
             self.is_limit = True
         elif not self.is_certain and self._inflation is None:
-            self._inflation = _Inflation(_WINDOW)
-            self._other = _Inflation(_OTHER_WINDOW)
-            self._agreed = 0
-        elif self._inflation is None or not self._takeover:
+            if self._is_granted(2 * limits.INFLATER_BYTES, stays_open):
+                self._inflation = _Inflation(_WINDOW)
+                self._other = _Inflation(_OTHER_WINDOW)
+                self._agreed = 0
+        elif (self._inflation is None or not self._takeover) and self._is_granted(limits.INFLATER_BYTES, stays_open):
             self._inflation = _Inflation(b"")
 
     def has_given_up(self) -> bool:
@@ -144,6 +155,7 @@ class Inflater:
 
     def write(self, data: bytes, is_last: bool) -> None:
         """Take the next bytes of the message, once the earlier ones have been read out; ``is_last`` ends it."""
+        self._budget.was_used = True
         self._message_bytes += len(data)
         self._is_last = is_last
         self._input = data + TAIL if is_last and self._message_bytes > 0 else data
@@ -192,6 +204,9 @@ class Inflater:
 
     def end(self) -> None:
         """Say that the message has been read out."""
+        self._is_open = False
+        if not self._takeover:
+            self._forget()
         if self.fault is None:
             self._credit += limits.INFLATE_RATIO * self._message_bytes - self._inflated_bytes
             most: i64 = limits.INFLATED_MESSAGE_BYTES
@@ -201,7 +216,31 @@ class Inflater:
     def lose(self) -> None:
         """Say that bytes are missing: this message cannot be known, and of later ones what does not refer to it."""
         self.fault = "missing bytes"
+        self._is_open = False
         self._forget()
+
+    def close(self) -> None:
+        """Say that no message follows."""
+        self._forget()
+
+    def give_up(self, required: str) -> None:
+        """Give all memory back, for contents that were used later."""
+        self.limit = required
+        if self._is_open:
+            self.fault = required
+            self.is_limit = True
+        self._forget()
+
+    def _is_granted(self, size: i64, stays_open: bool) -> bool:
+        """Have memory granted for decompressors, unless they close at once; without it the message is not known."""
+        if not stays_open and not self._takeover:
+            return True
+        try:
+            self._budget.take(self, size - self.held_memory)
+        except OverBudget as refusal:
+            self.give_up(str(refusal))
+            return False
+        return True
 
     def _pass_final_block(self, inflation: _Inflation) -> bool:
         """Go on after a final block, unless the message ends with it: then the empty block that should follow is not there."""
@@ -232,6 +271,7 @@ class Inflater:
         if self._agreed >= WINDOW:
             self._other = None
             self.is_certain = True
+            self._budget.give_back(self, limits.INFLATER_BYTES)
 
     def _fail(self, fault: str, is_limit: bool = False) -> None:
         self.fault = fault
@@ -244,6 +284,8 @@ class Inflater:
         self._other = None
         self._input = b""
         self._is_pending = False
+        if self.held_memory > 0:
+            self._budget.give_back(self, self.held_memory)
         if self._takeover:
             self.is_certain = False
 

@@ -1,8 +1,11 @@
 """UTF-8 that arrives in pieces: checked whole, kept up to a limit (RFC 3629)."""
 
 import codecs
+from typing import Final
 
 from mypy_extensions import i64
+
+_PIECES: Final = 32  # kept apart; a character of its own takes 80 bytes
 
 
 class TextReader:
@@ -13,6 +16,8 @@ class TextReader:
         self.is_valid = True
         self.is_full = characters == 0  # as many characters are kept as were asked for
         self._wanted: i64 = characters
+        self._characters: i64 = 0  # kept
+        self._is_ascii = True
         self._kept: list[str] = []
         self._pending = b""  # a character's first bytes, up to three
 
@@ -28,9 +33,17 @@ class TextReader:
             except UnicodeDecodeError:
                 text = self._decode(data)
         if self._wanted > 0 and text:
-            self._kept.append(text if len(text) <= self._wanted else text[: self._wanted])
-            self._wanted -= len(self._kept[-1])
-            self.is_full = self._wanted == 0
+            self._keep(text if len(text) <= self._wanted else text[: self._wanted])
+
+    def _keep(self, text: str) -> None:
+        self._kept.append(text)
+        if len(self._kept) >= _PIECES:
+            self._kept = ["".join(self._kept)]
+        self._characters += len(text)
+        self._wanted -= len(text)
+        self.is_full = self._wanted == 0
+        if not text.isascii():
+            self._is_ascii = False
 
     def _decode(self, data: bytes) -> str:
         """Decode what may end within a character, or be invalid."""
@@ -47,6 +60,16 @@ class TextReader:
         """Say that the text has ended; an unfinished character makes it invalid."""
         if self._pending:
             self.is_valid = False
+
+    def kept_bytes(self) -> i64:
+        """The memory that the characters kept take at most."""
+        return self._characters if self._is_ascii else 4 * self._characters
+
+    def drop(self) -> None:
+        """Keep no characters any more, and only validate."""
+        self._kept = []
+        self._characters = 0
+        self._wanted = 0
 
     def text(self) -> str:
         """The characters kept; of an invalid text those before its first fault."""

@@ -101,6 +101,10 @@ class Framer(MessageReader):
         if self.state == UNALIGNED and self._undecided.size > 0:
             self._lose(timestamp, packet, f"the end of the stream after {self._undecided.size} bytes")
         elif self.state in (IN_HEADER, IN_PAYLOAD):
+            message = self._message
+            if message is not None and message.is_compressed and self._inflater.limit is not None:
+                message.has_failed = True
+                self._tell_limit(timestamp, packet)
             self._cut(is_orderly)
         self._give_up()
 
@@ -169,7 +173,9 @@ class Framer(MessageReader):
             payload = unmask(data, start, end, header.key, 0) if header.is_masked else data[start:end]
             if is_compressed:
                 is_certain = self._inflater.is_certain
-                self._inflater.begin()
+                self._inflater.begin(False)
+                if not is_certain and self._inflater.fault is None:
+                    self._tell_limit(timestamp, packet)
                 self._inflater.write(payload, True)
                 payload = self._inflater.read()
                 if not self._inflater.has_all(payload):
@@ -348,6 +354,7 @@ class Framer(MessageReader):
         self.state = LOST
         self._undecided.clear()
         self._search = None
+        self._inflater.close()
         self._receiver.decline(self.direction, -1)
 
     def _align(self, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:

@@ -47,7 +47,8 @@ class MessageReader:
         self._wanted = wanted
         self._may_deflate = agreement.has_deflate or not agreement.is_known
         self._has_others = agreement.has_others
-        self._inflater = Inflater(agreement.client_takeover if from_client else agreement.server_takeover)
+        takeover = agreement.client_takeover if from_client else agreement.server_takeover
+        self._inflater = Inflater(takeover, wanted.budget)
         self._header = b""  # the part of a header that has come
         self._first: i64 = 0  # first octet of the current frame
         self._remaining: i64 = 0  # payload of the current frame still to come
@@ -75,6 +76,7 @@ class MessageReader:
             self._cut(True)
         if self._begin_message(first, timestamp, packet).is_compressed:
             self._inflater.begin()
+            self._tell_limit(timestamp, packet)
 
     def _begin_message(self, first: i64, timestamp: i64, packet: i64) -> OpenMessage:
         """Open a message, or a control frame, whose first frame that is there begins with the octet ``first``."""
@@ -92,7 +94,8 @@ class MessageReader:
         if not opened.is_opaque and (opcode != BINARY or opened.is_compressed or not wanted.is_plain):
             reader = TextReader(wanted.characters) if opcode == TEXT else None
             keep: i64 = limits.TEXT_BYTES if opcode == CLOSE or (wanted.stores and opcode != TEXT) else 0
-            opened.payload = Payload(reader, wanted.hashes, keep)
+            budget = wanted.budget if wanted.stores and opcode < CLOSE else None
+            opened.payload = Payload(reader, wanted.hashes, keep, budget)
         return opened
 
     def _take_payload(self, data: bytes, at: i64, end: i64, timestamp: i64, released: i64, packet: i64) -> i64:
@@ -137,6 +140,7 @@ class MessageReader:
         earlier = inflater.fault
         if earlier is not None:
             message.has_failed = True
+            self._tell_limit(message.ended_at, message.last_packet)
             return
         is_certain = inflater.is_certain
         inflater.write(data, is_last)
@@ -156,12 +160,21 @@ class MessageReader:
         if fault is None:
             return
         message.has_failed = True
-        if inflater.is_limit:
+        if inflater.limit is not None:
+            self._tell_limit(message.ended_at, message.last_packet)
+        elif inflater.is_limit:
             required = "a message that inflates within limits"
             self._receiver.object_to(self.direction, "limit", message.ended_at, message.last_packet, required, fault, "")
         elif is_certain:
             section = "RFC 7692 section 7.2.2"
             self._object_to(message.ended_at, message.last_packet, "a message that inflates", fault, section)
+
+    def _tell_limit(self, timestamp: i64, packet: i64) -> None:
+        """Report memory that the inflater did not get or had to give up."""
+        limit = self._inflater.limit
+        if limit is not None:
+            self._inflater.limit = None
+            self._receiver.object_to(self.direction, "limit", timestamp, packet, limit, "more", "")
 
     def _write(self, message: OpenMessage, data: bytes) -> None:
         """Take decoded payload."""
@@ -202,6 +215,7 @@ class MessageReader:
         self._receiver.end(self.direction, current, not current.is_holed, True)
         if current.opcode == CLOSE:
             self.state = CLOSED
+            self._inflater.close()
             self._receiver.end_side(self.direction)
 
     def _check_text(self, message: OpenMessage) -> None:

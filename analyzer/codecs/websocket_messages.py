@@ -5,6 +5,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.content_budget import AllContents, ContentBudget
 from analyzer.codecs.payload import Payload
 from analyzer.codecs.websocket_frames import CONTINUATION
 
@@ -13,10 +14,13 @@ NOT_TEXT: Final = "bytes that are not"
 
 
 class Wanted:
-    """What the options want of payloads."""
+    """What the options want of payloads, and the memory that these may take."""
 
-    def __init__(self, content: str, is_tapped: bool) -> None:
-        """``content`` is none, preview, hash or store; ``is_tapped`` where the connection is followed."""
+    def __init__(self, content: str, is_tapped: bool, budget: ContentBudget | None = None) -> None:
+        """``content`` is none, preview, hash or store; ``is_tapped`` where the connection is followed.
+
+        ``budget`` is that of the connection; without one there is one of its own.
+        """
         self.characters: i64 = limits.PREVIEW_CHARACTERS
         if content == "none":
             self.characters = 0
@@ -25,6 +29,7 @@ class Wanted:
         self.hashes = content in ("hash", "store")
         self.stores = content == "store"
         self.is_tapped = is_tapped
+        self.budget = ContentBudget(AllContents()) if budget is None else budget
         self.is_plain = not self.hashes and not is_tapped  # binary payloads are not wanted
 
 

@@ -169,12 +169,19 @@ class MessageRows(MessageReceiver):
         payload = message.payload
         if payload is None:
             return
+        payload.hand_out()
+        if payload.limit is not None and not message.has_failed:
+            self.object_to(direction, "limit", message.ended_at, message.last_packet, payload.limit, "more", "")
         is_decoded = is_measured and message.is_decoded() and (is_whole or not message.is_compressed)
         if is_decoded and message.is_compressed:
             row.payload_bytes = payload.size
         is_known = is_decoded and payload.is_known
         reader = payload.text
-        if reader is not None and (is_known or (reader.is_full and (is_decoded or not message.is_compressed))):
+        if (
+            reader is not None
+            and payload.limit is None
+            and (is_known or (reader.is_full and (is_decoded or not message.is_compressed)))
+        ):
             row.text = self._within_limit(reader.text()) if self._wanted.characters > 0 else None
         if not is_known or not is_whole:
             return
@@ -193,7 +200,7 @@ class MessageRows(MessageReceiver):
                     status.found,
                     status.section,
                 )
-        elif self._wanted.stores and message.opcode != TEXT:
+        elif self._wanted.stores and message.opcode != TEXT and payload.limit is None:
             row.payload = payload.kept()
 
     def _within_limit(self, text: str) -> str:
@@ -239,7 +246,7 @@ class WebSocketDissector:
 
     def __init__(self, stream: Stream, facts: Facts) -> None:
         """``facts`` may hold ``sec-websocket-extensions``, the field of the response; empty where it had none."""
-        wanted = Wanted(stream.context.content, stream.scope.tap is not None)
+        wanted = Wanted(stream.context.content, stream.scope.tap is not None, stream.scope.content_budget())
         agreement = Agreement(facts.get("sec-websocket-extensions"))
         self._agreement_fault: str | None = agreement.fault
         self._rows = MessageRows(stream, wanted)

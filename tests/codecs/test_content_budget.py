@@ -117,6 +117,22 @@ def test_the_connection_that_used_its_contents_longest_ago_gives_them_up_for_oth
     assert (contents.open_bytes, contents.row_bytes) == (0, 1600)
 
 
+def test_a_connection_that_used_what_it_had_since_keeps_it_once_more() -> None:
+    contents = small()
+    old, idle, new = (ContentBudget(contents) for _ in range(3))
+    made = [Content("store", None, budget=budget) for budget in (old, idle, new)]
+    made[0].write(b"o" * 800)
+    made[1].write(b"i" * 800)
+    old.was_used = True
+    made[2].write(b"n" * 800)
+    assert [content.limit for content in made] == [None, OF_ALL, None]
+    made[1].write(b"i")
+    again = Content("store", None, budget=idle)
+    again.write(b"a" * 800)
+    assert [content.limit for content in made] == [None, OF_ALL, OF_ALL]
+    assert contents.open_bytes == 1600
+
+
 def test_what_is_in_rows_leaves_less_room_until_they_are_handed_over() -> None:
     contents = small()
     contents.row_bytes = 1500

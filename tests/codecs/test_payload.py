@@ -1,5 +1,6 @@
 import hashlib
 
+from analyzer.codecs.content_budget import AllContents, ContentBudget
 from analyzer.codecs.payload import Payload
 from analyzer.codecs.utf8 import TextReader
 
@@ -25,3 +26,21 @@ def test_bytes_that_are_not_known_are_counted_and_leave_no_hash() -> None:
     payload.miss(5)
     assert payload.text is not None
     assert (payload.size, payload.text.text(), payload.is_known, payload.sha256()) == (7, "ab", False, None)
+
+
+def test_what_is_kept_is_granted_or_given_up_and_hashed_all_the_same() -> None:
+    contents = AllContents()
+    contents.connection_bytes = 1000
+    budget = ContentBudget(contents)
+    text, data = Payload(TextReader(2000), True, 0, budget), Payload(None, True, 2000, budget)
+    text.write(b"a" * 400)
+    data.write(b"b" * 500)
+    assert contents.open_bytes == 900
+    data.write(b"b" * 200)
+    assert (data.kept(), data.limit) == (b"", "at most 1000 bytes for the open contents of a connection")
+    data.write(b"b" * 200)
+    assert (data.size, data.sha256(), data.kept()) == (900, hashlib.sha256(b"b" * 900).hexdigest(), b"")
+    assert contents.open_bytes == 400
+    text.hand_out()
+    data.hand_out()
+    assert (contents.open_bytes, contents.row_bytes, text.limit) == (0, 400, None)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer import limits
+from analyzer.codecs.content_budget import AllContents, ContentBudget
 from analyzer.codecs.permessage_deflate import Agreement, Inflater
 
 
@@ -179,6 +180,79 @@ def test_whichever_messages_are_lost_no_byte_of_the_others_is_wrong_and_every_si
             known, size = inflate_known(inflater, wire, cuts)
             assert data.startswith(known)
             assert size == len(data)
+
+
+HELLO = bytes.fromhex("f248cdc9c90700")
+OF_ALL = f"at most {2 * limits.INFLATER_BYTES} bytes for the open contents of all connections"
+
+
+def little(inflaters: int) -> AllContents:
+    """The memory of so many decompressors."""
+    contents = AllContents()
+    contents.most_bytes = inflaters * limits.INFLATER_BYTES
+    return contents
+
+
+def test_a_window_is_given_up_for_a_connection_that_wants_more_and_grows_again() -> None:
+    contents = little(2)
+    first, second, third = (Inflater(True, ContentBudget(contents)) for _ in range(3))
+    compressors = [zlib.compressobj(wbits=-15) for _ in range(2)]
+    words, more = b"these words, more than once", b"here are these words, more than once"
+    assert inflate(first, deflate(compressors[0], words)) == words
+    assert inflate(second, HELLO) == inflate(third, HELLO) == b"Hello"
+    assert (first.is_certain, first.limit, second.limit, third.limit) == (False, OF_ALL, None, None)
+    assert inflate_known(first, deflate(compressors[0], more), []) == (b"he", 36)
+    assert (second.limit, third.limit) == (OF_ALL, OF_ALL)
+    assert contents.open_bytes == 2 * limits.INFLATER_BYTES
+    noise = random.Random(3).randbytes(40_000)
+    assert inflate_known(first, deflate(compressors[0], noise), []) == (noise, 40_000)
+    assert contents.open_bytes == limits.INFLATER_BYTES
+    first.close()
+    assert contents.open_bytes == 0
+
+
+def test_a_message_that_is_open_when_memory_is_wanted_back_is_not_known() -> None:
+    for takeover in (True, False):
+        contents = little(2)
+        inflaters = [Inflater(takeover, ContentBudget(contents)) for _ in range(3)]
+        for inflater in inflaters:
+            inflater.begin()
+        inflaters[0].write(HELLO, True)
+        assert inflaters[0].read() == b""
+        assert (inflaters[0].fault, inflaters[0].is_limit, inflaters[0].is_certain) == (OF_ALL, True, not takeover)
+        for inflater in inflaters:
+            inflater.end()
+        assert contents.open_bytes == (2 * limits.INFLATER_BYTES if takeover else 0)
+
+
+def test_messages_without_takeover_that_come_whole_take_no_memory() -> None:
+    contents = little(0)
+    inflater = Inflater(False, ContentBudget(contents))
+    for _ in range(3):
+        inflater.begin(False)
+        inflater.write(HELLO, True)
+        assert (inflater.read(), contents.open_bytes) == (b"Hello", 0)
+        inflater.end()
+    assert inflate(inflater, HELLO) == "at most 0 bytes for the open contents of all connections"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), WORDS.map(b"".join), st.lists(st.integers(0, 60), max_size=2)), max_size=20))
+def test_however_little_memory_there_is_no_byte_is_wrong_and_all_memory_comes_back(
+    messages: list[tuple[int, bytes, list[int]]],
+) -> None:
+    contents = little(3)
+    inflaters = [Inflater(number != 3, ContentBudget(contents)) for number in range(4)]
+    compressors = [zlib.compressobj(wbits=-15) for _ in range(4)]
+    for number, data, cuts in messages:
+        if number == 3:
+            compressors[3] = zlib.compressobj(wbits=-15)
+        known, size = inflate_known(inflaters[number], deflate(compressors[number], data), cuts)
+        assert data.startswith(known)
+        assert size == len(data)
+        assert contents.open_bytes == sum(inflater.held_memory for inflater in inflaters) <= contents.most_bytes
+    for inflater in inflaters:
+        inflater.close()
+    assert contents.open_bytes == 0
 
 
 def test_when_a_window_of_known_output_has_followed_lost_bytes_everything_is_certain_again() -> None:

@@ -25,6 +25,19 @@ def expected(data: bytes, characters: int) -> tuple[bool, str, bool]:
     return is_valid, text[:characters], len(text) >= characters
 
 
+def test_a_text_of_single_characters_is_kept_and_its_memory_is_told() -> None:
+    reader = TextReader(100)
+    for _ in range(90):
+        reader.write(b"a")
+    assert (reader.text(), reader.kept_bytes()) == ("a" * 90, 90)
+    for _ in range(90):
+        reader.write("€".encode())
+    assert (reader.text(), reader.kept_bytes(), reader.is_full) == ("a" * 90 + "€" * 10, 400, True)
+    reader.drop()
+    reader.write(b"\xff")
+    assert (reader.text(), reader.kept_bytes(), reader.is_valid) == ("", 0, False)
+
+
 TEXTS = st.text().map(str.encode)
 NEARLY_TEXTS = st.lists(st.one_of(TEXTS, st.binary(max_size=3)), max_size=4).map(b"".join)
 

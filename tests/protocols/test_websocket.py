@@ -409,6 +409,153 @@ def test_a_message_that_inflates_without_end_is_given_up() -> None:
     assert anomalies(rows) == [("limit", 1, None)]
 
 
+def open_two(connection: int, most: int, content: str = "preview") -> list[Stream]:
+    """The streams of two connections that may take ``connection`` bytes for contents, and both together ``most``."""
+    context = Context([WebSocketDissector], content)
+    context.contents.connection_bytes = connection
+    context.contents.most_bytes = most
+    scopes = [Scope(context, connection_id, "tcp", 80, True) for connection_id in (7, 8)]
+    return [Stream(scope, None, "websocket", None, DEFLATE) for scope in scopes]
+
+
+def limit(packet: int, required: str, occurrences: int = 1) -> AnomalyRecord:
+    """The row of a limit reached towards the client."""
+    return AnomalyRecord(
+        capture_index=None,
+        connection_id=7,
+        stream_index=0,
+        direction="to_client",
+        occurred_at=packet * 10,
+        packet=packet,
+        kind="limit",
+        required=required,
+        found="more",
+        section=None,
+        missing_bytes=None,
+        occurrences=occurrences,
+    )
+
+
+def test_a_connection_that_gives_its_window_up_for_others_says_so_once_and_tells_no_text_that_refers_to_it() -> None:
+    most = 2 * limits.INFLATER_BYTES
+    stream, other = open_two(limits.CONTENT_CONNECTION_BYTES, most)
+    compressor = zlib.compressobj(wbits=-15)
+    texts = [b"words of the window", b"words of the window again", b"0123", b"\x01"]
+    wires = [frame((compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4], rsv1=True) for text in texts]
+    hello = bytes.fromhex("f248cdc9c90700")
+    rows = stream.feed(TO_CLIENT, wires[0], 10, 10, 1)
+    for direction in (TO_CLIENT, TO_SERVER):
+        other.feed(direction, frame(hello, masked=direction == TO_SERVER, rsv1=True), 15, 15, 1)
+    for number in (1, 2, 3):
+        rows += stream.feed(TO_CLIENT, wires[number], number * 10 + 10, number * 10 + 10, number + 1)
+    assert rows == [
+        message(
+            0, "to_client", "text", 1, wire_bytes=len(wires[0]), payload_bytes=19, is_compressed=True, text=texts[0].decode()
+        ),
+        limit(2, f"at most {most} bytes for the open contents of all connections"),
+        message(1, "to_client", "text", 2, wire_bytes=len(wires[1]), payload_bytes=25, is_compressed=True),
+        message(2, "to_client", "text", 3, wire_bytes=len(wires[2]), payload_bytes=4, is_compressed=True, text="0123"),
+        message(3, "to_client", "text", 4, wire_bytes=len(wires[3]), payload_bytes=1, is_compressed=True, text="\x01"),
+    ]
+
+
+@pytest.mark.parametrize("content", ["preview", "hash", "store"])
+def test_a_compressed_message_that_is_open_when_memory_is_wanted_by_others_is_not_known(content: str) -> None:
+    most = 2 * limits.INFLATER_BYTES
+    required = f"at most {most} bytes for the open contents of all connections"
+    stream, other = open_two(limits.CONTENT_CONNECTION_BYTES, most, content)
+    wire = bytes.fromhex("f248cdc9c90700")
+    whole = frame(wire, rsv1=True)
+    rows = stream.feed(TO_CLIENT, whole[:5], 10, 10, 1)
+    for direction in (TO_CLIENT, TO_SERVER):
+        other.feed(direction, frame(wire, masked=direction == TO_SERVER, rsv1=True), 15, 15, 1)
+    rows += stream.feed(TO_CLIENT, whole[5:] + frame(b"plain", 2), 20, 20, 2)
+    plain = message(1, "to_client", "binary", 2, wire_bytes=7, payload_bytes=5)
+    if content != "preview":
+        plain.payload_sha256 = hashlib.sha256(b"plain").hexdigest()
+    if content == "store":
+        plain.payload = b"plain"
+    assert rows == [
+        limit(2, required),
+        message(0, "to_client", "text", 1, ended_at=20, last_packet=2, wire_bytes=9, is_compressed=True),
+        plain,
+    ]
+    assert 0 < stream.context.contents.open_bytes <= most
+    stream.feed(TO_CLIENT, frame(b"\x02", rsv1=True), 30, 30, 3)  # from here on two windows
+    for each in (stream, other):
+        for direction in (TO_SERVER, TO_CLIENT):
+            each.close(direction, CloseReason.FIN, 40, 4)
+    assert stream.context.contents.open_bytes == 0
+
+
+def test_a_message_that_is_never_finished_says_that_its_memory_was_given_up() -> None:
+    most = 2 * limits.INFLATER_BYTES
+    stream, other = open_two(limits.CONTENT_CONNECTION_BYTES, most, "store")
+    wire = bytes.fromhex("f248cdc9c90700")
+    rows = stream.feed(TO_CLIENT, frame(wire, rsv1=True)[:8], 10, 10, 1)
+    for direction in (TO_CLIENT, TO_SERVER):
+        other.feed(direction, frame(wire, masked=direction == TO_SERVER, rsv1=True), 15, 15, 1)
+    rows += stream.close(TO_CLIENT, CloseReason.FIN, 20, 2)
+    assert rows == [
+        limit(2, f"at most {most} bytes for the open contents of all connections"),
+        message(0, "to_client", "text", 1, wire_bytes=8, is_compressed=True, is_complete=False),
+    ]
+
+
+def test_what_is_stored_of_open_messages_is_given_up_beyond_the_share_of_a_connection_and_hashed_all_the_same() -> None:
+    required = "at most 1000 bytes for the open contents of a connection"
+    for opcode in (1, 2):
+        stream, _ = open_two(1000, 5000, "store")
+        first, second = frame(b"f" * 900, opcode), frame(b"s" * 1100, opcode)
+        rows = stream.feed(TO_CLIENT, first[:500], 10, 10, 1)
+        rows += stream.feed(TO_CLIENT, first[500:] + second[:500], 20, 20, 2)
+        rows += stream.feed(TO_CLIENT, second[500:], 30, 30, 3)
+        name = "text" if opcode == 1 else "binary"
+        kept: dict[str, object] = {"text": "f" * 900} if opcode == 1 else {"payload": b"f" * 900}
+        digests = [hashlib.sha256(data).hexdigest() for data in (b"f" * 900, b"s" * 1100)]
+        assert rows == [
+            message(
+                0,
+                "to_client",
+                name,
+                1,
+                ended_at=20,
+                last_packet=2,
+                wire_bytes=904,
+                payload_bytes=900,
+                payload_sha256=digests[0],
+                **kept,
+            ),
+            limit(3, required),
+            message(
+                1,
+                "to_client",
+                name,
+                2,
+                ended_at=30,
+                last_packet=3,
+                wire_bytes=1104,
+                payload_bytes=1100,
+                payload_sha256=digests[1],
+            ),
+        ]
+        assert (stream.context.contents.open_bytes, stream.context.contents.row_bytes) == (0, 900)
+
+
+def test_a_connection_whose_share_is_too_small_to_inflate_says_so_for_each_message() -> None:
+    stream, _ = open_two(1000, 5000)
+    hello = frame(bytes.fromhex("f248cdc9c90700"), rsv1=True)
+    rows = stream.feed(TO_CLIENT, hello + frame(b"plain") + hello, 10, 10, 1)
+    required = "at most 1000 bytes for the open contents of a connection"
+    assert rows == [
+        limit(1, required),
+        message(0, "to_client", "text", 1, wire_bytes=9, is_compressed=True),
+        message(1, "to_client", "text", 1, wire_bytes=7, payload_bytes=5, text="plain"),
+        limit(1, required),
+        message(2, "to_client", "text", 1, wire_bytes=9, is_compressed=True),
+    ]
+
+
 def test_compressed_messages_are_the_same_whether_they_come_whole_or_in_pieces() -> None:
     compressor = zlib.compressobj(wbits=-15)
     texts = [b"words", b"words again", b"\xff no text", b"", b"n" * 70_000]
