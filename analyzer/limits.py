@@ -77,6 +77,7 @@ INFLATE_STEP_BYTES: Final = 64 << 10  # taken from the decompressor at a time; w
 INFLATE_RATIO: Final = 200  # over a direction's messages, beyond the first INFLATED_MESSAGE_BYTES; deflate's own limit is 1032
 INFLATE_FAILURES: Final = 16  # messages of a direction that did not inflate before no further one is tried
 INFLATER_BYTES: Final = 116 << 10  # of memory for a decompressor: 42 KiB of zlib, a window and a half of output, 25 KiB for its pieces
+PAYLOAD_UNCOUNTED_BYTES: Final = 1_024  # kept of a message without asking: what a preview may take, and most messages have less
 FINAL_BLOCKS: Final = 64  # deflate streams in one message; senders end none or one, and each costs a new window
 ALIGNING_FRAMES: Final = 3  # frames in a row that show where frames begin, when the start was not captured
 WEBSOCKET_SEARCH_BYTES: Final = 1 << 16  # how far a frame may reach beyond a hole; tunnels send one read, 64 KiB at most

@@ -4,6 +4,7 @@ import hashlib
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.content_budget import ContentBudget, ContentHolder, OverBudget
 from analyzer.codecs.utf8 import TextReader
 
@@ -14,7 +15,7 @@ class Payload(ContentHolder):
     def __init__(self, text: TextReader | None, hashes: bool, keep_bytes: i64, budget: ContentBudget | None = None) -> None:
         """``text`` reads it as text, ``hashes`` asks for its SHA-256, and its first ``keep_bytes`` are kept.
 
-        ``budget`` grants the memory of what is kept; without one that is too little to be counted.
+        ``budget`` grants the memory of what is kept, as soon as it is worth counting; without one it never is.
         """
         super().__init__()
         self.size: i64 = 0
@@ -55,7 +56,7 @@ class Payload(ContentHolder):
 
     def hand_out(self) -> None:
         """The row with what is kept is handed out."""
-        if self._budget is not None:
+        if self._budget is not None and self.held_memory > 0:
             self._budget.hand_out(self)
 
     def give_up(self, required: str) -> None:
@@ -65,7 +66,7 @@ class Payload(ContentHolder):
         self._kept = bytearray()
         if self.text is not None:
             self.text.drop()
-        if self._budget is not None:
+        if self._budget is not None and self.held_memory > 0:
             self._budget.give_back(self, self.held_memory)
 
     def _charge(self, budget: ContentBudget) -> None:
@@ -73,6 +74,8 @@ class Payload(ContentHolder):
         size: i64 = len(self._kept)
         if self.text is not None:
             size += self.text.kept_bytes()
+        if size <= limits.PAYLOAD_UNCOUNTED_BYTES:
+            return
         try:
             budget.take(self, size - self.held_memory)
         except OverBudget as refusal:

@@ -30,17 +30,19 @@ def test_bytes_that_are_not_known_are_counted_and_leave_no_hash() -> None:
 
 def test_what_is_kept_is_granted_or_given_up_and_hashed_all_the_same() -> None:
     contents = AllContents()
-    contents.connection_bytes = 1000
+    contents.connection_bytes = 10_000
     budget = ContentBudget(contents)
-    text, data = Payload(TextReader(2000), True, 0, budget), Payload(None, True, 2000, budget)
-    text.write(b"a" * 400)
-    data.write(b"b" * 500)
-    assert contents.open_bytes == 900
-    data.write(b"b" * 200)
-    assert (data.kept(), data.limit) == (b"", "at most 1000 bytes for the open contents of a connection")
-    data.write(b"b" * 200)
-    assert (data.size, data.sha256(), data.kept()) == (900, hashlib.sha256(b"b" * 900).hexdigest(), b"")
-    assert contents.open_bytes == 400
+    text, data = Payload(TextReader(20_000), True, 0, budget), Payload(None, True, 20_000, budget)
+    text.write(b"a" * 1_000)
+    assert contents.open_bytes == 0
+    text.write(b"a" * 3_000)
+    data.write(b"b" * 5_000)
+    assert contents.open_bytes == 9_000
+    data.write(b"b" * 2_000)
+    assert (data.kept(), data.limit) == (b"", "at most 10000 bytes for the open contents of a connection")
+    data.write(b"b" * 2_000)
+    assert (data.size, data.sha256(), data.kept()) == (9_000, hashlib.sha256(b"b" * 9_000).hexdigest(), b"")
+    assert contents.open_bytes == 4_000
     text.hand_out()
     data.hand_out()
-    assert (contents.open_bytes, contents.row_bytes, text.limit) == (0, 400, None)
+    assert (contents.open_bytes, contents.row_bytes, text.limit) == (0, 4_000, None)

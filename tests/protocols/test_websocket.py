@@ -503,16 +503,16 @@ def test_a_message_that_is_never_finished_says_that_its_memory_was_given_up() ->
 
 
 def test_what_is_stored_of_open_messages_is_given_up_beyond_the_share_of_a_connection_and_hashed_all_the_same() -> None:
-    required = "at most 1000 bytes for the open contents of a connection"
+    required = "at most 10000 bytes for the open contents of a connection"
     for opcode in (1, 2):
-        stream, _ = open_two(1000, 5000, "store")
-        first, second = frame(b"f" * 900, opcode), frame(b"s" * 1100, opcode)
-        rows = stream.feed(TO_CLIENT, first[:500], 10, 10, 1)
-        rows += stream.feed(TO_CLIENT, first[500:] + second[:500], 20, 20, 2)
-        rows += stream.feed(TO_CLIENT, second[500:], 30, 30, 3)
+        stream, _ = open_two(10_000, 50_000, "store")
+        first, second = frame(b"f" * 9_000, opcode), frame(b"s" * 11_000, opcode)
+        rows = stream.feed(TO_CLIENT, first[:5_000], 10, 10, 1)
+        rows += stream.feed(TO_CLIENT, first[5_000:] + second[:5_000], 20, 20, 2)
+        rows += stream.feed(TO_CLIENT, second[5_000:], 30, 30, 3)
         name = "text" if opcode == 1 else "binary"
-        kept: dict[str, object] = {"text": "f" * 900} if opcode == 1 else {"payload": b"f" * 900}
-        digests = [hashlib.sha256(data).hexdigest() for data in (b"f" * 900, b"s" * 1100)]
+        kept: dict[str, object] = {"text": "f" * 9_000} if opcode == 1 else {"payload": b"f" * 9_000}
+        digests = [hashlib.sha256(data).hexdigest() for data in (b"f" * 9_000, b"s" * 11_000)]
         assert rows == [
             message(
                 0,
@@ -521,8 +521,8 @@ def test_what_is_stored_of_open_messages_is_given_up_beyond_the_share_of_a_conne
                 1,
                 ended_at=20,
                 last_packet=2,
-                wire_bytes=904,
-                payload_bytes=900,
+                wire_bytes=9_004,
+                payload_bytes=9_000,
                 payload_sha256=digests[0],
                 **kept,
             ),
@@ -534,12 +534,12 @@ def test_what_is_stored_of_open_messages_is_given_up_beyond_the_share_of_a_conne
                 2,
                 ended_at=30,
                 last_packet=3,
-                wire_bytes=1104,
-                payload_bytes=1100,
+                wire_bytes=11_004,
+                payload_bytes=11_000,
                 payload_sha256=digests[1],
             ),
         ]
-        assert (stream.context.contents.open_bytes, stream.context.contents.row_bytes) == (0, 900)
+        assert (stream.context.contents.open_bytes, stream.context.contents.row_bytes) == (0, 9_000)
 
 
 def test_a_connection_whose_share_is_too_small_to_inflate_says_so_for_each_message() -> None:
