@@ -1,6 +1,7 @@
 """The command line as tests call it, and a store to ask."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,6 +54,12 @@ def unmux(capsys, monkeypatch):
     return run
 
 
+def hear_signals():
+    """A test run in the background ignores Ctrl-C, and so would what it starts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def process():
     """Starts a command in a process of its own."""
@@ -61,7 +68,7 @@ def process():
     def start(*arguments, **options):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **options.pop("env", {})}
         command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": hear_signals, **options}
         child = subprocess.Popen(command, env=environment, **options)
         started.append(child)
         return child
