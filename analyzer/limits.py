@@ -59,7 +59,7 @@ TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
 DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes each; then they are numbered afresh
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 INSERT_BYTES: Final = 12 << 20  # of columns given to DuckDB together; it inserts them while the next ones are collected
-COMMIT_BYTES: Final = 24 << 20  # of columns inserted in one transaction: DuckDB holds much of it, and a run that is killed loses it
+COMMIT_BYTES: Final = 24 << 20  # of columns inserted in one transaction: DuckDB holds them, a run that is killed loses them
 ROW_GROUP_ROWS: Final = 10_240  # DuckDB compresses and writes a row group when it is full; its own 122,880 would come at the end
 CONVERTED_TEXT_BYTES: Final = 4_096  # a wire value and the text it became, to be remembered; longer ones rarely repeat
 CONVERTED_TEXTS_BYTES: Final = 1 << 20  # the same of all that a column remembers
@@ -76,7 +76,7 @@ INFLATED_MESSAGE_BYTES: Final = 64 << 20  # of one message; servers' own limits 
 INFLATE_STEP_BYTES: Final = 64 << 10  # taken from the decompressor at a time; what a bomb costs in memory
 INFLATE_RATIO: Final = 200  # over a direction's messages, beyond the first INFLATED_MESSAGE_BYTES; deflate's own limit is 1032
 INFLATE_FAILURES: Final = 16  # messages of a direction that did not inflate before no further one is tried
-INFLATER_BYTES: Final = 116 << 10  # of memory for a decompressor: 42 KiB of zlib, a window and a half of output, 25 KiB for its pieces
+INFLATER_BYTES: Final = 116 << 10  # of a decompressor: 42 KiB of zlib, a window and a half of output, 25 KiB for its pieces
 PAYLOAD_UNCOUNTED_BYTES: Final = 1_024  # kept of a message without asking: what a preview may take, and most messages have less
 FINAL_BLOCKS: Final = 64  # deflate streams in one message; senders end none or one, and each costs a new window
 ALIGNING_FRAMES: Final = 3  # frames in a row that show where frames begin, when the start was not captured
@@ -140,7 +140,7 @@ HTTP2_SEARCH_CHAINS: Final = (
     20_000  # chains of frames followed after a hole; random contents begin 16,000 where frames may have 1 MiB
 )
 HTTP2_SEARCH_HELD_BYTES: Final = 1 << 17  # kept after a hole until a frame is certain; 16 KiB frames need six of them at most
-HTTP2_ANSWERS_WAIT_BYTES: Final = 1 << 14  # held after a hole while answers may show more; 500 requests, most are answered by then
+HTTP2_ANSWERS_WAIT_BYTES: Final = 1 << 14  # held after a hole while answers may show more; 500 requests, most answered by then
 HTTP2_ANSWERS: Final = 4096  # streams answered before they were seen to be opened; a hole of 45,000 bytes can open as many
 HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept
 
