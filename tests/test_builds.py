@@ -62,7 +62,8 @@ def test_the_compiled_and_the_interpreted_build_give_identical_rows(tmp_path: Pa
     assert list(compiled_tables) == list(interpreted_tables)
     for name, rows in compiled_tables.items():
         if name == "store_metadata":
-            rows = [row for row in rows if row != repr(("build", "compiled"))]
-            interpreted_tables[name] = [row for row in interpreted_tables[name] if row != repr(("build", "interpreted"))]
+            rows = [row for row in rows if not row.startswith("('build', 'compiled',")]
+            interpreted_tables[name] = [row for row in interpreted_tables[name] if not row.startswith("('build', 'interpreted',")]
+            assert rows
         assert rows == interpreted_tables[name], name
     assert len(compiled_tables["http_fields"]) > 1000
