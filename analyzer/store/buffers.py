@@ -136,33 +136,37 @@ class Truths(Column):
 
 
 class Texts(Column):
-    """Texts, as UTF-8; together below 2 GiB."""
+    """Texts, as UTF-8."""
 
     def __init__(self) -> None:
         super().__init__()
-        write_i32_le(self._offsets, 0)
+        write_i64_le(self._offsets, 0)
 
     def take(self) -> list[bytes | None]:
         """Take the buffers in Arrow's order; the column is empty afterwards."""
-        return _with_offsets(self, super().take())
+        taken = super().take()
+        taken.insert(1, self._offsets.getvalue())
+        self._offsets = BytesWriter()
+        write_i64_le(self._offsets, 0)
+        return taken
 
     def _put(self, values: Values) -> None:
         joined: str = "".join([value for value in values if value is not None])
         encoded = joined.encode()
-        offset: i32 = len(self._values)
+        offset: i64 = len(self._values)
         offsets = self._offsets
         if len(encoded) == len(joined):
             for value in values:
                 if value is not None:
                     text: str = value
                     offset += len(text)
-                write_i32_le(offsets, offset)
+                write_i64_le(offsets, offset)
         else:
             for value in values:
                 if value is not None:
                     wide: str = value
                     offset += len(wide.encode())
-                write_i32_le(offsets, offset)
+                write_i64_le(offsets, offset)
         self._values.write(encoded)
 
 
@@ -178,7 +182,7 @@ class ConvertedTexts(Texts):
     def _put(self, values: Values) -> None:
         writer = self._values
         offsets = self._offsets
-        offset: i32 = len(writer)
+        offset: i64 = len(writer)
         for value in values:
             if value is not None:
                 text = self._converted.get(value)
@@ -186,7 +190,7 @@ class ConvertedTexts(Texts):
                     text = self._new(value)
                 writer.write(text)
                 offset += len(text)
-            write_i32_le(offsets, offset)
+            write_i64_le(offsets, offset)
 
     def _new(self, value: Any) -> bytes:
         text: bytes = self._convert(value)
@@ -210,7 +214,11 @@ class LineLists(Column):
 
     def take(self) -> list[bytes | None]:
         """Take the buffers in Arrow's order, the numbers last; the column is empty afterwards."""
-        return _with_offsets(self, super().take())
+        taken = super().take()
+        taken.insert(1, self._offsets.getvalue())
+        self._offsets = BytesWriter()
+        write_i32_le(self._offsets, 0)
+        return taken
 
     def _put(self, values: Values) -> None:
         shift = self.shift
@@ -223,14 +231,6 @@ class LineLists(Column):
                     write_i64_le(writer, line.number - shift)
                 offset += len(section)
             write_i32_le(self._offsets, offset)
-
-
-def _with_offsets(column: Column, taken: list[bytes | None]) -> list[bytes | None]:
-    """The buffers of a column, with its offsets between what is known and the elements."""
-    taken.insert(1, column._offsets.getvalue())
-    column._offsets = BytesWriter()
-    write_i32_le(column._offsets, 0)
-    return taken
 
 
 def text_bytes(values: Values) -> i64:

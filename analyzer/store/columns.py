@@ -37,8 +37,8 @@ _ARROW_TYPES: Final = {
     int: nanoarrow.int64(),
     bool: nanoarrow.bool_(),
     float: nanoarrow.float64(),
-    str: nanoarrow.string(),
-    bytes: nanoarrow.string(),
+    str: nanoarrow.large_string(),
+    bytes: nanoarrow.large_string(),
     list: nanoarrow.list_(nanoarrow.int64()),
 }
 _TIME: Final = nanoarrow.timestamp("ns")

@@ -124,7 +124,7 @@ class _Loader:
             for columns in writer.slices(same):
                 writer.add(columns)
                 if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
-                    self._insert(self._uncommitted_bytes >= limits.COMMIT_BYTES)
+                    self._insert(False)
 
     def flush(self) -> None:
         """Insert and commit everything that was added."""
@@ -157,7 +157,7 @@ class _Loader:
                     kind = writer.table.record
                     self._wide_bytes[kind] = self._wide_bytes.get(kind, 0) + batch.size
             has_wide_groups = any(size >= limits.WIDE_BYTES for size in self._wide_bytes.values())
-            if commits or has_wide_groups:
+            if commits or has_wide_groups or self._uncommitted_bytes >= limits.COMMIT_BYTES:
                 self.connection.execute("COMMIT")
                 self._is_begun = False
                 self._uncommitted_bytes = 0

@@ -27,7 +27,7 @@ def read(column: Column, kind: nanoarrow.Schema) -> list[Any]:
         (Integers, nanoarrow.int64(), INTEGERS),
         (Numbers, nanoarrow.float64(), FLOATS),
         (Truths, nanoarrow.bool_(), st.booleans()),
-        (Texts, nanoarrow.string(), TEXTS),
+        (Texts, nanoarrow.large_string(), TEXTS),
     ],
 )
 def test_arrow_reads_the_values_that_were_appended_however_they_came(
@@ -96,4 +96,4 @@ def test_the_size_of_texts_is_that_of_the_known_ones() -> None:
 def test_converted_texts_are_what_the_conversion_makes_of_each(values: list[bytes | None]) -> None:
     column = ConvertedTexts(lambda value: repr(value).encode())
     column.append(tuple(values))
-    assert read(column, nanoarrow.string()) == [None if value is None else repr(value) for value in values]
+    assert read(column, nanoarrow.large_string()) == [None if value is None else repr(value) for value in values]
