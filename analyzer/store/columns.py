@@ -70,6 +70,7 @@ class TableWriter:
         """``masker`` None stores secrets as they are; ``lines`` numbers the field lines of columns that hold them."""
         columns = table.columns
         self.table = table
+        self.rows = 0  # that were added
         self.waiting_bytes = 0  # of rows not inserted yet
         self.not_stored: dict[str, int] = {}  # column -> values that did not fit its type
         self._columns = columns
@@ -97,6 +98,7 @@ class TableWriter:
 
     def add(self, columns: list[Values]) -> None:
         """Take rows as columns, in the order of declaration."""
+        self.rows += len(columns[0])
         for column, buffer, values in zip(self._columns, self._buffers, columns, strict=True):
             if column.python_type is list:
                 assert self._lines is not None

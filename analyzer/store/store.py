@@ -55,7 +55,6 @@ class _Loader:
         self.place = place_for(path, append=append, force=force)
         self.connection = self.place.connection
         self.next_capture_index = 0
-        self.added: dict[str, int] = {}  # table -> rows
         self._is_begun = False  # a transaction
         self._uncommitted_bytes = 0
         self._wide_bytes: dict[type, int] = {}  # inserted in wide rows since a table was last written out
@@ -103,7 +102,7 @@ class _Loader:
 
     def is_worth_keeping(self) -> bool:
         """Whether rows were added to a store that has a name."""
-        return self.place.is_named and bool(self.added)
+        return self.place.is_named and any(writer.rows for writer in self.writers.values())
 
     def give_up(self) -> None:
         """End without finishing: nothing stays of a store without rows, and what a failed one has stays where it is."""
@@ -120,7 +119,6 @@ class _Loader:
             if kind not in self.writers:
                 raise TypeError(f"{kind.__name__} is not among the records that the store was made with")
             writer = self.writers[kind]
-            self.added[writer.table.name] = self.added.get(writer.table.name, 0) + len(same)
             for columns in writer.slices(same):
                 writer.add(columns)
                 if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
@@ -183,7 +181,7 @@ class _Loader:
 
     def added_rows(self) -> dict[str, int]:
         """How many rows were added to each table, and to the views that all protocols share."""
-        added = {name: self.added.get(name, 0) for name in self.tables}
+        added = {writer.table.name: writer.rows for writer in self.writers.values()}
         added["exchanges"] = sum(added[name] for name, table in self.tables.items() if table.exchange)
         added["messages"] = sum(added[name] for name, table in self.tables.items() if table.message)
         return added
