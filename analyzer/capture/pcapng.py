@@ -19,32 +19,32 @@ BYTE_ORDERS: Final = (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d")  # little, big
 FIRST_BYTES: Final = 12  # type, length and byte order of the first block
 SECTION_HEADER_BYTES: Final = 28  # without options
 
-_INTERFACE_DESCRIPTION: Final = 1
+INTERFACE_DESCRIPTION: Final = 1
 _OBSOLETE_PACKET: Final = 2
 _SIMPLE_PACKET: Final = 3
-_INTERFACE_STATISTICS: Final = 5
-_ENHANCED_PACKET: Final = 6
-_DECRYPTION_SECRETS: Final = 10
-_PACKETS: Final = frozenset((_OBSOLETE_PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET))
+INTERFACE_STATISTICS: Final = 5
+ENHANCED_PACKET: Final = 6
+DECRYPTION_SECRETS: Final = 10
+_PACKETS: Final = frozenset((_OBSOLETE_PACKET, _SIMPLE_PACKET, ENHANCED_PACKET))
 # Bytes of a block without what varies, both lengths included.
 _SMALLEST_BLOCK_BYTES: Final = 12
 _SIMPLE_PACKET_BYTES: Final = 16
-_ENHANCED_PACKET_BYTES: Final = 32
+ENHANCED_PACKET_BYTES: Final = 32
 # Blocks that are no packets and yet have a frame number in Wireshark: systemd journal entries, custom blocks, system calls.
 _NUMBERED: Final = frozenset((0x9, 0xBAD, 0x40000BAD, 0x204, 0x208, 0x216, 0x217, 0x221, 0x222, 0x223))
 
-_TLS_KEY_LOG: Final = 0x544C534B
+TLS_KEY_LOG: Final = 0x544C534B
 _NO_DROP_COUNT: Final = 0xFFFF
 _WORD: Final = 0xFFFFFFFF
 _MICROSECONDS: Final = 6  # 10^-6 s, where an interface does not say
 
 # Option codes, by block.
-_IF_NAME: Final = 2
+IF_NAME: Final = 2
 _IF_DESCRIPTION: Final = 3
-_IF_TSRESOL: Final = 9
+IF_TSRESOL: Final = 9
 _IF_TSOFFSET: Final = 14
 _EPB_DROPCOUNT: Final = 4
-_ISB_IFDROP: Final = 5
+ISB_IFDROP: Final = 5
 _ISB_OSDROP: Final = 7
 
 
@@ -98,8 +98,8 @@ class PcapngReader(CaptureReader):
         """Advance to the next packet; False at the end. Bad content ends it and is told in ``truncation``."""
         while self._header():
             block_type = self._block_type
-            if block_type in (_ENHANCED_PACKET, _OBSOLETE_PACKET):
-                return self._whole(_ENHANCED_PACKET_BYTES) and self._packet()
+            if block_type in (ENHANCED_PACKET, _OBSOLETE_PACKET):
+                return self._whole(ENHANCED_PACKET_BYTES) and self._packet()
             if block_type == _SIMPLE_PACKET:
                 return self._whole(_SIMPLE_PACKET_BYTES) and self._simple_packet()
             if not self._other():
@@ -109,7 +109,7 @@ class PcapngReader(CaptureReader):
     def read_secrets(self) -> None:
         """Read to the end for decryption secrets alone: ``secrets`` has them, and nothing else is known afterwards."""
         while self._header():
-            if self._block_type == _DECRYPTION_SECRETS:
+            if self._block_type == DECRYPTION_SECRETS:
                 if not self._whole(20):
                     return
                 self._decryption_secrets()
@@ -190,8 +190,8 @@ class PcapngReader(CaptureReader):
             number = number & 0xFFFF if self._is_little else number >> 16
         if number >= len(self._section):
             return self._stop_here(f"an interface number below {len(self._section)}", str(number))
-        if captured > limits.PACKET_BYTES or captured > self._block_bytes - _ENHANCED_PACKET_BYTES:
-            most = min(limits.PACKET_BYTES, self._block_bytes - _ENHANCED_PACKET_BYTES)
+        if captured > limits.PACKET_BYTES or captured > self._block_bytes - ENHANCED_PACKET_BYTES:
+            most = min(limits.PACKET_BYTES, self._block_bytes - ENHANCED_PACKET_BYTES)
             return self._stop_here(f"at most {most} captured bytes", f"a length of {captured}")
         interface = self._section[number]
         timestamp: i64 = -1
@@ -243,14 +243,14 @@ class PcapngReader(CaptureReader):
     def _other(self) -> bool:
         """Take in or skip a block that is no packet; False where reading has to stop."""
         block_type = self._block_type
-        if block_type == _INTERFACE_DESCRIPTION:
+        if block_type == INTERFACE_DESCRIPTION:
             if not self._whole(20) or not self._interface_description():
                 return False
-        elif block_type == _INTERFACE_STATISTICS:
+        elif block_type == INTERFACE_STATISTICS:
             if not self._whole(24):
                 return False
             self._interface_statistics()
-        elif block_type == _DECRYPTION_SECRETS:
+        elif block_type == DECRYPTION_SECRETS:
             if not self._whole(20):
                 return False
             self._decryption_secrets()
@@ -294,8 +294,8 @@ class PcapngReader(CaptureReader):
         order = self._order()
         options = self._position + 16
         end = self._position + self._block_bytes - 4
-        name = self._option(options, end, _IF_NAME) or self._option(options, end, _IF_DESCRIPTION)
-        resolution = self._option(options, end, _IF_TSRESOL)
+        name = self._option(options, end, IF_NAME) or self._option(options, end, _IF_DESCRIPTION)
+        resolution = self._option(options, end, IF_TSRESOL)
         offset = self._option(options, end, _IF_TSOFFSET)
         interface = _PcapngInterface(
             int.from_bytes(self.data[self._position + 8 : self._position + 10], order),
@@ -316,7 +316,7 @@ class PcapngReader(CaptureReader):
             return
         options = self._position + 20
         end = self._position + self._block_bytes - 4
-        by_interface = self._option(options, end, _ISB_IFDROP)
+        by_interface = self._option(options, end, ISB_IFDROP)
         by_system = self._option(options, end, _ISB_OSDROP)
         if by_interface is None and by_system is None:
             return
@@ -328,7 +328,7 @@ class PcapngReader(CaptureReader):
     def _decryption_secrets(self) -> None:
         """Keep a TLS key log (section 4.7); secrets of other kinds serve no protocol here."""
         length = self._word(self._position + 12)
-        if self._word(self._position + 8) != _TLS_KEY_LOG:
+        if self._word(self._position + 8) != TLS_KEY_LOG:
             return
         if length > self._block_bytes - 20:
             self._anomaly("not_understood", f"secrets of at most {self._block_bytes - 20} bytes", str(length))
