@@ -44,7 +44,7 @@ class PcapReader(CaptureReader):
         self._is_little = is_little
         self._unit: i64 = 1 if magic == _NANOSECONDS else 1000
         self._header_bytes: i64 = _MODIFIED_HEADER_BYTES if magic == _MODIFIED else _RECORD_HEADER_BYTES
-        self.interfaces.append(Interface(link_type, None))
+        self.interfaces.append(Interface(link_type, None, int.from_bytes(header[16:20], order)))
         self.link_type = link_type
 
     def next(self) -> bool:

@@ -53,8 +53,7 @@ class _PcapngInterface(Interface):
 
     def __init__(self, link_type: i64, name: str | None, snap_length: i64, resolution: int, offset: int) -> None:
         """``resolution`` is if_tsresol's byte; ``offset`` is if_tsoffset in seconds."""
-        super().__init__(link_type, name)
-        self.snap_length: i64 = snap_length
+        super().__init__(link_type, name, snap_length)
         self.has_statistics = False  # then they, and not the packets' options, say what was dropped
         # A time is units * multiplier // divisor + offset, in ns.
         self.multiplier: int = 1_000_000_000

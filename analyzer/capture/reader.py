@@ -15,11 +15,15 @@ from analyzer.records import AnomalyRecord, CaptureRecord
 
 
 class Interface:
-    """A capture interface of a file. ``dropped`` is what the capturing system says it lost there, None where it does not."""
+    """A capture interface of a file. ``dropped`` is what the capturing system says it lost there, None where it does not.
 
-    def __init__(self, link_type: i64, name: str | None) -> None:
+    ``snap_length`` is how much of a packet was captured at most, 0 where there was no limit.
+    """
+
+    def __init__(self, link_type: i64, name: str | None, snap_length: i64) -> None:
         self.link_type: i64 = link_type
         self.name = name
+        self.snap_length: i64 = snap_length
         self.packets: i64 = 0
         self.dropped: int | None = None
 

@@ -24,6 +24,7 @@ SERVER_HANDSHAKE: Final = 4
 CLIENT_TRAFFIC: Final = 5
 SERVER_TRAFFIC: Final = 6
 _KINDS: Final = 7
+_SESSION_ID: Final = b"Session-ID:"
 
 _LABELS: Final = {
     b"CLIENT_RANDOM": MASTER,
@@ -34,6 +35,7 @@ _LABELS: Final = {
     b"CLIENT_TRAFFIC_SECRET_0": CLIENT_TRAFFIC,
     b"SERVER_TRAFFIC_SECRET_0": SERVER_TRAFFIC,
 }
+_EXPORTERS: Final = (b"EXPORTER_SECRET", b"EARLY_EXPORTER_SECRET")  # from which no record's keys follow
 _SECRET_SIZES: Final = (32, 48)  # of SHA-256 and SHA-384
 
 
@@ -68,6 +70,9 @@ class KeyLog:
         self._followed: list[list[bytes]] = []
         self._has_premasters = False
         self._size: i64 = 0
+        self._found: set[bytes] = set()  # what was asked for and known: client randoms,
+        self._found_sessions: set[bytes] = set()  # session IDs,
+        self._found_premasters: set[bytes] = set()  # beginnings of encrypted premaster secrets
 
     def follow(self, blocks: list[bytes], is_growing: bool) -> None:
         """Take key log text out of a list, whenever something is looked for; ``is_growing`` says that others add to it."""
@@ -92,17 +97,38 @@ class KeyLog:
     def of_random(self, client_random: bytes) -> Secrets | None:
         """The secrets of the connection whose ClientHello had this random."""
         self._drain()
-        return self._randoms.get(client_random)
+        found = self._randoms.get(client_random)
+        if found is not None:
+            self._found.add(client_random)
+        return found
 
     def of_session(self, session_id: bytes) -> bytes:
         """The master secret of a session, empty where it is not known."""
         self._drain()
-        return self._sessions.get(session_id, b"")
+        found = self._sessions.get(session_id, b"")
+        if found:
+            self._found_sessions.add(session_id)
+        return found
 
     def of_premaster(self, encrypted: bytes) -> bytes:
         """The premaster secret that was sent encrypted like this, empty where it is not known."""
         self._drain()
-        return self._premasters.get(encrypted[:ENCRYPTED_PREMASTER_BYTES], b"")
+        beginning = encrypted[:ENCRYPTED_PREMASTER_BYTES]
+        found = self._premasters.get(beginning, b"")
+        if found:
+            self._found_premasters.add(beginning)
+        return found
+
+    def was_found(self, line: bytes) -> bool:
+        """Whether the secret in a line identifies a connection that was asked for, and helps to decrypt its records."""
+        words = line.split()
+        if len(words) < 3 or words[0] in _EXPORTERS:
+            return False
+        if words[0] != b"RSA":
+            return _bytes_of(words[1]) in self._found
+        if words[1].startswith(_SESSION_ID):
+            return _bytes_of(words[1][len(_SESSION_ID) :]) in self._found_sessions
+        return _bytes_of(words[1]) in self._found_premasters
 
     def add(self, text: bytes) -> None:
         """Take in lines."""
@@ -145,8 +171,8 @@ class KeyLog:
 
     def _take_rsa(self, words: list[bytes]) -> bool:
         """``RSA Session-ID:… Master-Key:…`` of OpenSSL, and ``RSA … …`` with an encrypted premaster secret's beginning."""
-        if words[1].startswith(b"Session-ID:") and words[2].startswith(b"Master-Key:"):
-            session_id = _bytes_of(words[1][11:])
+        if words[1].startswith(_SESSION_ID) and words[2].startswith(b"Master-Key:"):
+            session_id = _bytes_of(words[1][len(_SESSION_ID) :])
             master = _bytes_of(words[2][11:])
             if not session_id or len(master) != MASTER_SECRET_BYTES or not self._may_add(len(session_id)):
                 return False

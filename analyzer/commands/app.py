@@ -51,6 +51,12 @@ Examples:
   unmux report multiplexing capture.pcapng
   unmux report overview out.duckdb --format json"""
 
+KEYS_EXAMPLES = """\
+\b
+Examples:
+  unmux keys capture.pcap --keylog keys.log -w shared.pcapng
+  unmux keys shared.pcapng --extract -o keys.log"""
+
 Captures = Annotated[
     list[str] | None,
     typer.Argument(metavar="CAPTURE...", help="Captures: files, folders, globs, or - for standard input.", show_default=False),
@@ -313,6 +319,45 @@ def tree(
     paths, connection = drawing.with_connection(where)
     with source.opened([*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None, keylog)) as store:
         drawing.draw(store, connection, connections, streams)
+    return 0
+
+
+@app.command(epilog=KEYS_EXAMPLES)
+def keys(
+    captures: Captures = None,
+    write: Annotated[
+        str | None,
+        typer.Option("-w", "--write", metavar="FILE", help="Write the packets and the keys as a pcapng.", show_default=False),
+    ] = None,
+    extract: Annotated[bool, typer.Option("--extract", help="Write the keys alone, those inside the captures as well.")] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="With --extract: write to this file.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Keys that no handshake in the captures needs as well.")] = False,
+    force: Force = False,
+    read: More = None,
+    decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
+) -> int:
+    """Put TLS keys into a capture, or take them out of it: only those that it needs.
+
+    -w writes a pcapng that carries its keys, which unmux and Wireshark find there, so that one file is all that has to be
+    shared. Packets keep their bytes, times, interfaces and link types; comments are left out. --extract writes a key log.
+    Both can be read by their owner alone.
+    """
+    from analyzer.commands import keys as keeping
+    from analyzer.commands import source
+
+    paths = [*(captures or []), *(read or [])]
+    if not paths or (write is None) != extract or (output is not None and not extract):
+        raise UsageError("keys takes captures and either -w FILE.pcapng or --extract, which may have -o FILE")
+    options = source.Options(decode_as, "none", False, False, None, keylog)
+    if extract:
+        options.key_logs = keylog or []  # those of the environment would be somebody else's
+        keeping.extract(paths, options, output, needed_only=not everything, force=force)
+    else:
+        keeping.inject(paths, options, write or "", needed_only=not everything, force=force)
     return 0
 
 

@@ -57,18 +57,23 @@ def checked_format(
         if form == "parquet":
             raise UsageError("--format parquet needs -o FILE")
         return form
-    if Path(path).is_dir() or not Path(path).name:
-        raise UsageError(f"-o {path}: is a folder; name a file in it")
-    if not Path(path).parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {Path(path).parent}")
-    if any(Path(path).exists() and Path(source).exists() and Path(path).samefile(source) for source in sources):
-        raise UsageError(f"-o {path}: is what is read; name another file")
+    check_place("-o", path, sources)
     if Path(path).suffix.lower() in {".duckdb", ".db"}:
         raise UsageError(f"-o {path}: results are not written as a database; `unmux analyze CAPTURE -o FILE.duckdb` makes one")
     for file in [section_file(path, heading) for heading in sections] if form == "parquet" and sections else [Path(path)]:
         if file.is_file() and not force:
             raise UnmuxError(f"-o {file}: exists already; --force replaces it")
     return form
+
+
+def check_place(option: str, path: str, sources: Iterable[str]) -> None:
+    """UsageError where no file can be written, or one of the ``sources`` is."""
+    if Path(path).is_dir() or not Path(path).name:
+        raise UsageError(f"{option} {path}: is a folder; name a file in it")
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {Path(path).parent}")
+    if any(Path(path).exists() and Path(source).exists() and Path(path).samefile(source) for source in sources):
+        raise UsageError(f"{option} {path}: is what is read; name another file")
 
 
 @contextmanager
@@ -198,17 +203,17 @@ def write(result: Result, form: str, path: str | None = None, most: int = TABLE_
     with duckdb_errors():
         if form == "parquet":
             assert path is not None
-            with _written(path) as partial:
+            with written(path) as partial:
                 interruptibly(result.store, lambda: result.relation.write_parquet(str(partial), compression="zstd"))
         elif path is None:
             _WRITERS[form](result, sys.stdout, most)
         else:
-            with _written(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            with written(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                 _WRITERS[form](result, file, most)
 
 
 @contextmanager
-def _written(path: str) -> Iterator[Path]:
+def written(path: str) -> Iterator[Path]:
     """A file that takes its name when it is whole; UnmuxError when it cannot be written."""
     target = Path(path)
     try:
@@ -239,7 +244,7 @@ def write_sections(sections: Iterable[tuple[str, Result]], form: str, path: str 
         elif path is None:
             _write_sections(sections, form, sys.stdout)
         else:
-            with _written(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            with written(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                 _write_sections(sections, form, file)
 
 
@@ -249,7 +254,7 @@ def write_page(store: "Store", report: "Report", path: str) -> None:
 
     from analyzer.reports import render
 
-    with duckdb_errors(), _written(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with duckdb_errors(), written(path) as partial, partial.open("w", encoding="utf-8") as file:
         render.report(store, report, Console(file=file, width=FILE_WIDTH, highlight=False))
 
 

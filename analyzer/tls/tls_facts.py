@@ -29,6 +29,7 @@ class HandshakeFacts:
     def client_hello(self, hello: ClientHello, is_first: bool, started_at: i64, packet: i64) -> None:
         """Take the first ClientHello; ``is_first`` says that none came before it, which a server asked to repeat."""
         row = self.row
+        row.client_random = hello.random.hex()
         row.server_name = None if hello.server_name is None else hello.server_name[: limits.TEXT_BYTES]
         row.alpn_offered = ",".join(hello.alpn) if hello.alpn else None
         row.has_encrypted_client_hello = hello.has(ENCRYPTED_CLIENT_HELLO)

@@ -14,6 +14,7 @@ class TlsHandshakeRecord(Record):
 
     connection_id: "Annotated[int, capture('the connection')]"
     stream_index: "Annotated[int, capture('the stream')]"
+    client_random: "Annotated[str | None, conversation('random of the ClientHello, in hexadecimal: key logs name connections by it')]" = None
     server_name: "Annotated[str | None, conversation('server name that the client asked for (SNI)')]" = None
     alpn_offered: "Annotated[str | None, conversation('protocols that the client offered (ALPN), comma-separated')]" = None
     alpn: "Annotated[str | None, conversation('protocol that the server chose; in TLS 1.3 known only with keys')]" = None

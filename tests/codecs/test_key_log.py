@@ -103,3 +103,26 @@ def test_any_text_is_taken(text: bytes) -> None:
     found.add(text)
     found.add(b"CLIENT_RANDOM " + text)
     assert found.of_random(text[:32]) is None
+
+
+def test_lines_are_told_apart_by_whether_what_they_identify_was_asked_for():
+    random, other, session, premaster = "ab" * 32, "cd" * 32, "ef" * 32, "12" * 8
+    lines = [
+        f"CLIENT_RANDOM {random} {'01' * 48}",
+        f"RSA Session-ID:{session} Master-Key:{'02' * 48}",
+        f"RSA {premaster} {'03' * 48}",
+        f"SERVER_TRAFFIC_SECRET_1 {random} {'04' * 32}",
+        f"EXPORTER_SECRET {random} {'05' * 32}",
+        f"CLIENT_RANDOM {other} {'06' * 48}",
+        "nonsense",
+    ]
+    log = KeyLog()
+    log.add("\n".join(lines).encode())
+    found = lambda: [log.was_found(line.encode()) for line in lines]  # noqa: E731
+    assert found() == [False] * 7
+    assert log.of_random(bytes.fromhex("99" * 32)) is None
+    log.of_random(bytes.fromhex(random))
+    assert found() == [True, False, False, True, False, False, False]
+    log.of_session(bytes.fromhex(session))
+    log.of_premaster(bytes.fromhex(premaster) + bytes(120))
+    assert found() == [True, True, True, True, False, False, False]

@@ -209,6 +209,7 @@ def test_the_conversation_of_rfc_8448_is_read() -> None:
     assert handshake(rows) == TlsHandshakeRecord(
         connection_id=7,
         stream_index=0,
+        client_random=client_random.hex(),
         server_name="server",
         version="TLS 1.3",
         cipher_suite="TLS_AES_128_GCM_SHA256",
