@@ -1,14 +1,16 @@
 """Makes the large captures of the benchmark in bench/captures/: ``python bench/make_captures.py [NAME...]`` (as root).
 
-nghttpd, h2load, nginx, wrk, Python websockets and tcpdump, on the loopback of a network namespace with MTU 1500 and
+nghttpd, h2load, openssl, nginx, wrk, Python websockets and tcpdump, on the loopback of a network namespace with MTU 1500 and
 without segmentation offload. A capture that the kernel dropped packets of is made again.
 """
 
 import argparse
 import asyncio
 import multiprocessing
+import os
 import random
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from lab import Namespace, tcpdump  # noqa: E402  # the laboratory of the sample
 
 CAPTURES = HERE / "captures"
 ADDRESS = "127.0.0.1"
-HTTP2_PORT, HTTP1_PORT, WEBSOCKET_PORT = 8080, 8081, 8082
+HTTP2_PORT, HTTP1_PORT, WEBSOCKET_PORT, TLS_PORT = 8080, 8081, 8082, 8443
 SIZES = {"small.json": 700, "item.json": 2_300, "page.html": 5_800, "list.json": 9_000, "picture.webp": 14_500}
 TARGETS = [
     "/small.json",
@@ -68,6 +70,22 @@ def http2(host: Namespace, path: Path, requests: int = 60_000) -> None:
 def http2_x4(host: Namespace, path: Path) -> None:
     """The same, four times as long."""
     http2(host, path, 240_000)
+
+
+def http2_tls(host: Namespace, path: Path) -> None:
+    """What http2 makes, over TLS 1.3; the keys that h2load logs are beside the capture."""
+    root = documents(path.parent)
+    log, private, certificate = (path.with_suffix(suffix) for suffix in (".keys", ".key", ".pem"))
+    log.unlink(missing_ok=True)
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={ADDRESS}"]
+    subprocess.run([*making, "-keyout", private, "-out", certificate], check=True, capture_output=True)
+    server = host.start(["nghttpd", "-a", ADDRESS, "-d", str(root), str(TLS_PORT), str(private), str(certificate)])
+    time.sleep(0.5)
+    targets = [f"https://{ADDRESS}:{TLS_PORT}{target}" for target in TARGETS]
+    command = ["h2load", "-n60000", "-c40", "-m20", *targets]
+    environment = {**os.environ, "SSLKEYLOGFILE": str(log)}
+    capture(host, path, TLS_PORT, lambda: print(host.run(command, env=environment).stdout.split("\n\n")[1]))
+    host.stop(server)
 
 
 def http1(host: Namespace, path: Path) -> None:
@@ -173,6 +191,7 @@ async def converse(number: int, compression: str | None) -> None:
 
 MAKERS: dict[str, Make] = {
     "http2": http2,
+    "http2_tls": http2_tls,
     "http1": http1,
     "websocket": websocket,
     "websocket_deflate": websocket_deflate,

@@ -38,9 +38,11 @@ def http2(path: Path, database: Path) -> tuple[Rows, Rows]:
     """Connection, stream, and path or status of every exchange."""
     theirs: Rows = Counter()
     fields = ("tcp.stream", "http2.type", "http2.streamid", "http2.headers.path", "http2.headers.status")
-    for (stream,), kinds, numbers, paths, statuses in tshark(
-        path, "http2.headers", *fields, options=("-d", "tcp.port==8080,http2")
-    ):
+    keys = path.with_suffix(".keys")
+    options: tuple[str, ...] = ("-d", "tcp.port==8080,http2")
+    if keys.exists():
+        options = ("-d", "tcp.port==8443,tls", "-o", f"tls.keylog_file:{keys}")
+    for (stream,), kinds, numbers, paths, statuses in tshark(path, "http2.headers", *fields, options=options):
         sections = [number for kind, number in zip(kinds, numbers, strict=True) if kind == "1"]
         for number, value in zip(sections, paths or statuses, strict=True):
             theirs[int(stream), number, value] += 1
@@ -94,7 +96,7 @@ def websocket(path: Path, database: Path) -> tuple[Rows, Rows]:
 
 def compare(name: str, path: Path, database: Path) -> str:
     """Say how many rows are the same. SystemExit, with the first differences, when some are not."""
-    ours, theirs = {"http2": http2, "http1": http1}.get(name, websocket)(path, database)
+    ours, theirs = {"http2": http2, "http2_tls": http2, "http1": http1}.get(name, websocket)(path, database)
     if ours != theirs:
         only_ours, only_theirs = ours - theirs, theirs - ours
         raise SystemExit(

@@ -24,12 +24,16 @@ from rows import compare
 
 HERE = Path(__file__).resolve().parent
 CAPTURES = HERE / "captures"
-HTTP2 = ["-d", "tcp.port==8080,http2", "-Y", "http2.headers", "-T", "fields", "-e", "tcp.stream", "-e", "http2.streamid"]
-HTTP2 += ["-e", "http2.headers.path", "-e", "http2.headers.status"]
+HTTP2_FIELDS = ["-Y", "http2.headers", "-T", "fields", "-e", "tcp.stream", "-e", "http2.streamid"]
+HTTP2_FIELDS += ["-e", "http2.headers.path", "-e", "http2.headers.status"]
+HTTP2 = ["-d", "tcp.port==8080,http2", *HTTP2_FIELDS]
+KEYS = str(CAPTURES / "http2_tls.keys")
+HTTP2_TLS = ["-d", "tcp.port==8443,tls", "-o", f"tls.keylog_file:{KEYS}", *HTTP2_FIELDS]
 HTTP1 = ["-Y", "http", "-T", "fields", "-e", "tcp.stream", "-e", "http.request.uri", "-e", "http.response.code"]
 WEBSOCKET = ["-Y", "websocket", "-T", "fields", "-e", "tcp.stream", "-e", "websocket.opcode", "-e", "websocket.payload_length"]
-TSHARK = {"http2": HTTP2, "http1": HTTP1, "websocket": WEBSOCKET, "websocket_deflate": WEBSOCKET}
-BARS = {"http2": 15.0, "http1": 12.0, "websocket": 12.0, "websocket_deflate": 12.0}  # times faster than tshark
+TSHARK = {"http2": HTTP2, "http2_tls": HTTP2_TLS, "http1": HTTP1, "websocket": WEBSOCKET, "websocket_deflate": WEBSOCKET}
+BARS = {"http2": 15.0, "http2_tls": 10.0, "http1": 12.0, "websocket": 12.0, "websocket_deflate": 12.0}  # times faster than tshark
+OPTIONS = {"http2_tls": ["--keylog", KEYS]}
 LARGEST_MEMORY, LARGEST_GROWTH, LONGEST_HELP = 300e6, 1.2, 0.25  # bytes, ratio on four times the capture, seconds
 
 
@@ -59,7 +63,7 @@ def measure(command: list[str]) -> Cost:
 def commands(name: str, unmux: str, folder: Path) -> dict[str, list[str]]:
     """The command of each tool for a capture."""
     path = str(CAPTURES / f"{name}.pcap")
-    found = {"unmux": [unmux, "analyze", path, "-o", str(folder / "out.duckdb")]}
+    found = {"unmux": [unmux, "analyze", path, "-o", str(folder / "out.duckdb"), *OPTIONS.get(name, [])]}
     if name in TSHARK and shutil.which("tshark"):
         found["tshark"] = ["tshark", "-r", path, *TSHARK[name]]
     if name in TSHARK and shutil.which("tcpflow"):
