@@ -15,7 +15,7 @@ from analyzer.codecs.http2_frame_reader import UNFRAMED, FrameReader
 from analyzer.codecs.http2_frames import DATA, HEADER_BYTES, PREFACE, number32, payload_length
 from analyzer.codecs.http2_receiver import FrameReceiver
 from analyzer.codecs.http2_search import SOME_FRAME, START, UNKNOWN_PLACE, WAIT, FrameSearch, first_bytes
-from analyzer.codecs.http2_undecided import Undecided
+from analyzer.codecs.undecided import Undecided
 
 BEGINNING: Final = 0  # what the first bytes are is not decided
 FRAMES: Final = 1
@@ -35,10 +35,10 @@ class Framer(FrameReader):
         self._undecided = Undecided()
         self._begins_with_gap = False
         self._search: FrameSearch | None = None
-        self._uncertain_bytes: i64 = 0  # missing or passed over since the framing was certain; -1: not known
+        self._uncertain_bytes: i64 = 0  # missing or passed over since the framing was certain, at most; -1: not known
         self.unread_bytes: i64 = 0  # that were there, and of which it was never certain what they are
-        self.position: i64 = 0  # bytes so far, missing ones included
-        self.hole_bytes: i64 = -1  # while searching: of the hole, beyond what is certain; -1 where it is not known
+        self.position: i64 = 0  # bytes so far, with those missing ones whose number is known
+        self.hole_bytes: i64 = -1  # while searching: of the hole, beyond what is certain, at most; -1 where it is not known
         self.hole_end: i64 = 0  # while searching: the position where it ends
         self._answers: Answers | None = None
         self._asked: i64 = -1
@@ -78,8 +78,8 @@ class Framer(FrameReader):
         self.waited = released - timestamp
         self._pass(receiver, b"", 0, length)
 
-    def gap(self, receiver: FrameReceiver, length: i64, timestamp: i64, packet: i64) -> None:
-        """Learn of missing bytes, -1 where their number is not known."""
+    def gap(self, receiver: FrameReceiver, length: i64, at_most: i64, timestamp: i64, packet: i64) -> None:
+        """Learn of missing bytes: ``length`` of them, or (-1) an unknown number, ``at_most`` so many (-1: no bound)."""
         if length >= 0:
             self.position += length
         if self.state == BEGINNING:
@@ -96,9 +96,9 @@ class Framer(FrameReader):
             elif length >= 0 and self._held >= HEADER_BYTES:
                 left = self._miss_held(receiver, length)
             if left != 0:
-                self._lose(receiver, left)
+                self._lose(receiver, left, left if left > 0 else at_most)
         elif self.state == SEARCHING:
-            self._extend(length)
+            self._extend(length if length >= 0 else at_most)
             self._pass_by(self._undecided.size)
             self._begin_search(receiver)
 
@@ -146,10 +146,10 @@ class Framer(FrameReader):
             self._pass_over(receiver, rest - missing, True)
         return length - missing
 
-    def _lose(self, receiver: FrameReceiver, length: i64) -> None:
-        """The framing is lost, by a hole that goes ``length`` bytes beyond what is certain (-1: not known)."""
+    def _lose(self, receiver: FrameReceiver, length: i64, at_most: i64) -> None:
+        """The framing is lost, by a hole that goes ``length`` bytes beyond what is certain (-1: not known), ``at_most`` so many."""
         self._uncertain_bytes = self._held
-        self._extend(length)
+        self._extend(at_most)
         if self._block.kind >= 0:  # the hole may hold the rest of it, and more
             self._uncertain_bytes = -1
             self._block.damage()
@@ -161,11 +161,12 @@ class Framer(FrameReader):
         self._begin_search(receiver)
         receiver.lose(self.direction, length)
 
-    def _extend(self, length: i64) -> None:
-        if length < 0 or self._uncertain_bytes < 0:
+    def _extend(self, at_most: i64) -> None:
+        """The hole is longer, by an unknown number where ``at_most`` is -1."""
+        if at_most < 0 or self._uncertain_bytes < 0:
             self._uncertain_bytes = -1
         else:
-            self._uncertain_bytes += length
+            self._uncertain_bytes += at_most
 
     def _pass_by(self, length: i64) -> None:
         """Give bytes up that were there."""
@@ -307,6 +308,6 @@ class Framer(FrameReader):
         first = chunks[0]
         self._stamp(first.timestamp, first.released, first.packet)
         receiver.begin(self.direction, True)
-        self._lose(receiver, -1)
+        self._lose(receiver, -1, -1)
         for chunk in chunks:
             self._follow(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)

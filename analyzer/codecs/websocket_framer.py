@@ -7,7 +7,7 @@ finds a frame again. Whether a message is open then is not known until its next 
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.http2_undecided import Chunk, Undecided
+from analyzer.codecs.undecided import Chunk, Undecided
 from analyzer.codecs.permessage_deflate import Agreement
 from analyzer.codecs.websocket_frames import (
     BINARY,

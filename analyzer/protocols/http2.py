@@ -163,7 +163,7 @@ class Http2Dissector(Http2Conversation):
     def gap(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
         """Go on where the hole lies inside one frame; else search for the next one."""
         framer = self._sides.to_server.framer if direction == TO_SERVER else self._sides.to_client.framer
-        framer.gap(self, -1 if length is None else length, timestamp, packet)
+        framer.gap(self, -1 if length is None else length, -1 if at_most is None else at_most, timestamp, packet)
         if direction == TO_SERVER:
             self.hear_answers()
         return self._rows.taken()

@@ -118,22 +118,30 @@ def pieces(data: bytes, randomness: random.Random) -> Iterator[bytes]:
         at += size
 
 
-def heard(client: Client, start: int, end: int, randomness: random.Random) -> list[Told]:
-    """What a framer tells after a hole from ``start`` to ``end``, with an answer on every stream some time after it was opened."""
+def heard(client: Client, start: int, end: int, randomness: random.Random, slack: int = -1) -> list[Told]:
+    """What a framer tells after a hole from ``start`` to ``end``, with an answer on every stream some time after it was opened.
+
+    With a ``slack`` from 0 the framer only knows that the hole is at most so much longer, and does not count it.
+    """
     framer = Framer(0, False)
     framer.is_largest_known = True
     receiver = Heard(framer)
     answers = Answers()
     asked = max((stream for stream, opened in client.opened if opened <= start), default=-1)
     framer.feed(receiver, client.data[:start], 0, 0, 1)
-    framer.gap(receiver, end - start, 1, 2)
+    uncounted = 0
+    if slack >= 0:
+        framer.gap(receiver, -1, end - start + slack, 1, 2)
+        uncounted = end - start
+    else:
+        framer.gap(receiver, end - start, -1, 1, 2)
     waiting = [(stream, opened) for stream, opened in client.opened if stream > asked]
     lag = randomness.choice([0, 100, 1000])
     for piece in pieces(client.data[end:], randomness):
         framer.feed(receiver, piece, 2, 2, 3)
-        while waiting and waiting[0][1] <= framer.position and framer.is_open_to_answers():
+        while waiting and waiting[0][1] - uncounted <= framer.position and framer.is_open_to_answers():
             stream, opened = waiting.pop(0)
-            answers.add(stream, max(opened, min(framer.position, opened + lag)))
+            answers.add(stream, max(opened - uncounted, min(framer.position, opened - uncounted + lag)))
             if framer.is_open_to_answers():
                 framer.hear(receiver, answers, asked)
     return receiver.frames
@@ -162,7 +170,8 @@ def test_whatever_the_hole_held_only_true_frames_are_told(seed: int) -> None:
         else:
             hole_end = max(len(client.data), start + 1)
         client.go_on(120, 2)
-        told = heard(client, start, min(hole_end, len(client.data)), randomness)
+        slack = randomness.choice([-1, -1, 0, 30])
+        told = heard(client, start, min(hole_end, len(client.data)), randomness, slack)
         after = told[told.index((-1, -1, -1)) + 1 :] if (-1, -1, -1) in told else []
         assert after == true_frames(client)[len(client.frames) - len(after) :]
 
@@ -181,6 +190,15 @@ def test_a_lost_request_costs_few_of_those_that_follow() -> None:
     after = told[told.index((-1, -1, -1)) + 1 :]
     assert streams_refuting(31) == 4
     assert len(after) == 60 - 10 - 1 - 2  # those before, the lost one, and two that would have fitted into the hole
+
+
+def test_of_a_hole_of_unknown_length_a_bound_is_enough() -> None:
+    client = requests(60, 22)
+    start, data = client.frames[11]
+    told = heard(client, start, start + len(data), random.Random(1), slack=0)
+    assert len(told[told.index((-1, -1, -1)) + 1 :]) == 60 - 10 - 1 - 2
+    told = heard(client, start, start + len(data), random.Random(1), slack=22)
+    assert len(told[told.index((-1, -1, -1)) + 1 :]) == 60 - 10 - 1 - 4
 
 
 def test_without_answers_nothing_is_certain_so_soon() -> None:

@@ -196,7 +196,7 @@ def test_a_hole_inside_a_frame_leaves_the_framing_certain(
 ) -> None:
     framer, heard = opened(from_server=True)
     framer.feed(heard, frames[:start], 0, 0, 2)
-    framer.gap(heard, length, 0, 3)
+    framer.gap(heard, length, -1, 0, 3)
     framer.feed(heard, frames[start + length :] + frame(6, 0, 0, b"12345678"), 0, 0, 4)
     assert framer.state == FRAMES
     assert heard.told == [*wanted, ("frame", 6, 0, 0, b"12345678")]
@@ -214,7 +214,7 @@ def test_any_other_hole_loses_the_framing(start: int, length: int) -> None:
     framer, heard = opened(from_server=True)
     frames = frame(0, 0, 3, bytes(21)) + frame(1, 4, 5, b"x" * 30)
     framer.feed(heard, frames[:start], 0, 0, 2)
-    framer.gap(heard, length, 0, 3)
+    framer.gap(heard, length, -1, 0, 3)
     framer.feed(heard, frames[start + length :], 0, 0, 4)
     assert framer.state != FRAMES
     assert heard.told[-1][0] == "lost"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.codecs.http2_undecided import Undecided
+from analyzer.codecs.undecided import Undecided
 
 PIECES = st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=6)
 
