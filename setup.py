@@ -18,6 +18,7 @@ COMPILED = [
     "analyzer/probing.py",
     "analyzer/stream.py",
     "analyzer/pipeline.py",
+    "analyzer/slicing.py",
     "analyzer/http",
     "analyzer/tls",
     "analyzer/capture",

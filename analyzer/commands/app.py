@@ -57,6 +57,13 @@ Examples:
   unmux keys capture.pcap --keylog keys.log -w shared.pcapng
   unmux keys shared.pcapng --extract -o keys.log"""
 
+SLICE_EXAMPLES = """\
+\b
+Examples:
+  unmux slice capture.pcapng --where "status = '502'" -w errors.pcapng
+  unmux slice out.duckdb --where "duration_ns > 1e9" -w - | tshark -r -
+  unmux slice capture.pcapng --connection 44 -w 44.pcapng"""
+
 Captures = Annotated[
     list[str] | None,
     typer.Argument(metavar="CAPTURE...", help="Captures: files, folders, globs, or - for standard input.", show_default=False),
@@ -294,6 +301,38 @@ def follow(
     from analyzer.commands import follow as following
 
     following.run([*where, *(read or [])], stream, decode_as, keylog, raw=raw)
+    return 0
+
+
+@app.command(epilog=SLICE_EXAMPLES)
+def slice(  # noqa: A001
+    where: Sources,
+    write: Annotated[str, typer.Option("-w", "--write", metavar="FILE", help="Write the packets as a pcapng; - for a pipe.")],
+    condition: Annotated[
+        str | None,
+        typer.Option("--where", metavar="SQL", help="Condition on exchanges whose connections are wanted.", show_default=False),
+    ] = None,
+    connection: Annotated[
+        list[str] | None,
+        typer.Option("--connection", metavar="NUMBER", help="A connection that is wanted as well.", show_default=False),
+    ] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Leave out the TLS keys that the packets need.")] = False,
+    force: Force = False,
+    read: More = None,
+    decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
+) -> int:
+    """Write the packets of some connections as a new capture, for Wireshark or to hand on.
+
+    Every packet of a connection, from its handshake to its last, fragments included, as it was captured; and the TLS keys
+    that these connections need, of those given or inside the captures. Frames are numbered anew. The condition is SQL over
+    the view exchanges. Of a store, the captures it was made from are read again.
+    """
+    from analyzer.commands import slice as slicing
+    from analyzer.commands import source
+
+    options = source.Options(decode_as, "none", False, False, None, keylog)
+    slicing.run([*where, *(read or [])], condition, connection, write, options, force=force, with_keys=not no_keys)
     return 0
 
 

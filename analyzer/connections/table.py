@@ -34,6 +34,7 @@ class ConnectionTable:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.taken_by: i64 = -1  # the connection_id of the packet that was taken last
         self.most_connections: i64 = limits.OPEN_CONNECTIONS
         self.most_held_bytes: i64 = limits.ALL_HELD_BYTES
         self._halves: dict[bytes, Half] = {}
@@ -104,6 +105,7 @@ class ConnectionTable:
             return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
         # the short way: an acknowledgment, or a segment that is next, of an established connection without holes
         connection = half.connection
+        self.taken_by = connection.connection_id
         half.packets += 1
         connection.last_packet = frame
         if timestamp > connection.ended_at:
@@ -158,6 +160,7 @@ class ConnectionTable:
     ) -> Rows:
         rows = self._make_room()
         connection = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
+        self.taken_by = connection.connection_id
         first = self._register(connection)
         self._open += 1
         rows += connection.take(first, segment, timestamp, frame)
@@ -236,6 +239,7 @@ class ConnectionTable:
         return self._take_here(connection, half, segment, timestamp, frame)
 
     def _take_here(self, connection: TcpConnection, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        self.taken_by = connection.connection_id
         held_before = connection.held_bytes
         rows = connection.take(half, segment, timestamp, frame)
         self._held_bytes += connection.held_bytes - held_before
@@ -281,6 +285,7 @@ class ConnectionTable:
             rows = self._finish(connection.challenger, CloseReason.TIMEOUT)
         challenger = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
         connection.challenger = challenger
+        self.taken_by = challenger.connection_id
         self._open += 1
         first = challenger.first
         assert first is not None
@@ -330,6 +335,7 @@ class ConnectionTable:
             self._open += 1
             self._wait(self._idle, limits.FLOW_NANOSECONDS, 0, flow, None)
         flow.used_at = self._clock
+        self.taken_by = flow.connection_id
         taken = flow.take(segment, timestamp, frame, self._dissects_udp)
         return rows + taken if rows else taken
 

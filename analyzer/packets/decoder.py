@@ -62,6 +62,7 @@ class Decoder(Segment):
         self.not_decoded: dict[str, int] = {}  # reason -> packets that gave NOTHING
         self.taken_back: i64 = 0  # packets that gave NOTHING and a part of a datagram later; the caller sets it to 0
         self._fragments = Fragments()
+        self._waited: list[int] = []
         self._headers: i64 = 0  # stepped over in this packet
 
     def decode(
@@ -115,8 +116,14 @@ class Decoder(Segment):
         counts[reason] = counts.get(reason, 0) + 1
         return NOTHING
 
-    def _take_back(self, reason: str, packets: i64) -> None:
+    def waited_frames(self) -> list[int]:
+        """The frames of the other fragments of the datagram that was just completed; asked for while ``taken_back`` is not 0."""
+        return self._waited
+
+    def _take_back(self, reason: str, frames: list[int]) -> None:
         """Packets that were counted as waiting have given a datagram after all."""
+        packets: i64 = len(frames)
+        self._waited = frames if self.taken_back == 0 else self._waited + frames  # a tunnel may be fragmented inside and out
         left: i64 = self.not_decoded.pop(reason, 0)
         left -= packets
         if left > 0:

@@ -17,6 +17,7 @@ DAMAGED: Final = "damaged"
 DUPLICATE: Final = "duplicate"
 
 PIECE_OVERHEAD: Final = 128  # memory of a piece beside its bytes, so that tiny fragments count for what they cost
+FRAME_OVERHEAD: Final = 40  # memory of a frame number
 LARGEST: Final = 65_535  # the length fields of IPv4 and IPv6 hold no more
 
 
@@ -29,7 +30,7 @@ class _Datagram:
         self.starts: list[int] = []
         self.pieces: list[bytes] = []
         self.received: i64 = 0
-        self.fragments: i64 = 0
+        self.frames: list[int] = []  # one for each fragment
         self.cost: i64 = PIECE_OVERHEAD
         self.length: i64 = -1  # known from the last fragment
         self.header: bytes = b""  # of the fragment at 0
@@ -52,7 +53,7 @@ class Fragments:
     def __init__(self) -> None:
         self.verdict: str = WAITING  # what became of the latest fragment that completed nothing
         self.header: bytes = b""  # of the datagram that the latest fragment completed
-        self.waited: i64 = 0  # fragments that had waited for that one
+        self.waited: list[int] = []  # the frames of the fragments that had waited for that one
         self._datagrams: dict[bytes, _Datagram] = {}  # in order of their first fragment
         self._cost: i64 = 0
         self._completed: dict[bytes, _Completed] = {}  # in order of completion
@@ -89,7 +90,9 @@ class Fragments:
         if start == 0 and not datagram.header:
             datagram.header = header
         self.verdict = WAITING
-        datagram.fragments += 1
+        datagram.frames.append(frame)
+        datagram.cost += FRAME_OVERHEAD
+        self._cost += FRAME_OVERHEAD
         if not self._insert(datagram, start, data):
             self._conflict(datagram, timestamp, frame, "other bytes at the same place")
         if datagram.received != datagram.length:
@@ -156,7 +159,7 @@ class Fragments:
             del self._completed[next(iter(self._completed))]
         self._completed[key] = _Completed(payload, timestamp)
         self.header = datagram.header
-        self.waited = datagram.fragments - 1
+        self.waited = datagram.frames[:-1]
         return payload
 
     def _drop(self, key: bytes, datagram: _Datagram) -> None:

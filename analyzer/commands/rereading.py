@@ -1,0 +1,69 @@
+"""Captures that are read again: those that were named, or those that a store was made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyzer.commands import source
+from analyzer.errors import UnmuxError, UsageError
+
+if TYPE_CHECKING:
+    from analyzer.capture.capture_set import CaptureSet
+    from analyzer.store import Store
+
+
+@dataclass
+class Run:
+    """Captures that were read together, the number of the first one, and the rules for -d that they were read with."""
+
+    names: list[str]
+    first_index: int
+    rules: list[str] | None
+
+    def captures(self) -> "CaptureSet":
+        """The captures from their beginning. CaptureError when they cannot be read, UsageError when that is possible only once."""
+        from analyzer.capture.capture_set import CaptureSet
+
+        captures = CaptureSet(self.names, self.first_index)
+        if captures.has_pipes:
+            captures.close()
+            raise UsageError("captures are read more than once here: required files, found standard input or a pipe")
+        return captures
+
+
+def runs(paths: list[str]) -> list[Run]:
+    """What there is to read: one run of the captures named, or each run that added to the store named.
+
+    UsageError for standard input, UnmuxError where a capture that a store was made from is not there.
+    """
+    if "-" in paths:
+        raise UsageError("captures are read more than once here: required files, found standard input")
+    if len(paths) > 1 or not source.names_store(paths[0]):
+        return [Run(paths, 0, None)]
+    from analyzer.pipeline import open_store
+
+    with open_store(paths[0]) as store:
+        found = _runs_of(store)
+    check_names(paths[0], [name for run in found for name in run.names])
+    return found
+
+
+def _runs_of(store: "Store") -> list[Run]:
+    rules = dict(
+        store.sql("SELECT first_capture_index, value FROM store_metadata WHERE key = 'option_decode_as' ORDER BY 1").fetchall()
+    )
+    found = [Run([], first, said.split(", ") if said else []) for first, said in rules.items()]
+    for index, name in store.sql("SELECT capture_index, name FROM captures ORDER BY capture_index").fetchall():
+        of_it = [run for run in found if run.first_index <= index]
+        if of_it:
+            of_it[-1].names.append(str(name))
+    return [run for run in found if run.names]
+
+
+def check_names(path: str, names: list[str]) -> None:
+    """UnmuxError unless the captures that the store at ``path`` was made from can be read again."""
+    missing = [name for name in names if name != "-" and not Path(name).exists()]
+    if missing:
+        raise UnmuxError(f"{path}: was made from {missing[0]}, which is not there; names are relative to where it was made")
+    if "-" in names:
+        raise UnmuxError(f"{path}: was made from standard input, which cannot be read again")

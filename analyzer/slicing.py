@@ -1,0 +1,126 @@
+"""The packets of chosen connections, as a capture of their own.
+
+A capture is read twice for it: once to see which connection each packet belongs to, by the same decoder and connection table
+that analysis uses, and once to copy. Fragments belong to the connection of the datagram that they make up.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer import limits
+from analyzer.capture.capture_set import CaptureSet
+from analyzer.capture.pcapng_writer import PcapngWriter
+from analyzer.connections.connection import CAPTURE_SHIFT
+from analyzer.connections.table import ConnectionTable
+from analyzer.dissector import Context
+from analyzer.packets.decoder import NOTHING, Decoder
+
+PACKETS_BETWEEN_REPORTS: Final = 4096
+_ROOM: Final = 1 << 16  # bytes by which a capture's marks grow
+
+Progress = Callable[[int], bool]
+"""Called with the bytes read so far; False ends reading."""
+
+
+class Marks:
+    """Which packets of several captures are wanted: one bit each."""
+
+    def __init__(self) -> None:
+        self.count: i64 = 0
+        self._bits: dict[int, bytearray] = {}  # by capture_index
+
+    def add(self, number: i64) -> None:
+        """Mark a packet; ``number`` is capture_index * 2^40 + frame, as in a connection_id."""
+        frame: i64 = number & ((1 << CAPTURE_SHIFT) - 1)
+        bits = self._bits.setdefault(number >> CAPTURE_SHIFT, bytearray())
+        at = frame >> 3
+        if at >= len(bits):
+            bits.extend(bytes(at + _ROOM - len(bits)))
+        bit: i64 = 1 << (frame & 7)
+        known: i64 = bits[at]
+        if known & bit == 0:
+            bits[at] = known | bit
+            self.count += 1
+
+    def has(self, capture_index: i64, frame: i64) -> bool:
+        """Whether a packet is marked."""
+        bits = self._bits.get(capture_index)
+        if bits is None or frame >> 3 >= len(bits):
+            return False
+        known: i64 = bits[frame >> 3]
+        return known >> (frame & 7) & 1 == 1
+
+
+def mark(captures: CaptureSet, connections: set[int], progress: Progress) -> Marks:
+    """Find the packets of the connections with these connection_ids. What ``progress`` cuts off is not there."""
+    decoder = Decoder()
+    table = ConnectionTable(Context([]))  # which connection a packet is of does not depend on what is in it
+    marks = Marks()
+    inside: dict[int, list[int]] = {}  # a packet that completed a datagram which is a fragment itself -> its other packets
+    until_report: i64 = PACKETS_BETWEEN_REPORTS
+    while True:
+        reader = captures.next()
+        if reader is None:
+            break
+        number: i64 = (reader.capture_index << CAPTURE_SHIFT) + reader.frame
+        kind = decoder.decode(
+            reader.data,
+            reader.offset,
+            reader.captured_length,
+            reader.original_length,
+            reader.link_type,
+            reader.timestamp,
+            number,
+            reader.interface,
+        )
+        waited: list[int] = []
+        if decoder.taken_back:
+            waited = decoder.waited_frames()
+            decoder.taken_back = 0
+        if kind != NOTHING:
+            table.packet(decoder, kind, reader.timestamp, reader.frame, reader.capture_index, None)
+            if table.taken_by in connections:
+                _mark_all(marks, [number, *waited], inside)
+        elif waited and len(inside) < limits.FRAGMENTED_DATAGRAMS:
+            inside[number] = waited
+        until_report -= 1
+        if until_report == 0:
+            until_report = PACKETS_BETWEEN_REPORTS
+            decoder.drain_anomalies()
+            if not progress(captures.bytes_read):
+                break
+    return marks
+
+
+def _mark_all(marks: Marks, numbers: list[int], inside: dict[int, list[int]]) -> None:
+    """Mark packets, and those that were put together before."""
+    while numbers:
+        number = numbers.pop()
+        marks.add(number)
+        numbers += inside.pop(number, [])
+
+
+def copy(captures: CaptureSet, marks: Marks, writer: PcapngWriter, progress: Progress) -> None:
+    """Write the marked packets as they were captured, in order of time. Raises ``OSError`` as the writer does."""
+    numbers: dict[tuple[int, int], int] = {}  # of interfaces, by capture and number in it
+    until_report: i64 = PACKETS_BETWEEN_REPORTS
+    while True:
+        reader = captures.next()
+        if reader is None:
+            return
+        if marks.has(reader.capture_index, reader.frame):
+            place = (int(reader.capture_index), int(reader.interface))
+            number = numbers.get(place)
+            if number is None:
+                interface = reader.interfaces[reader.interface]
+                number = writer.interface(interface.link_type, interface.snap_length, interface.name)
+                numbers[place] = number
+            data = reader.data[reader.offset : reader.offset + reader.captured_length]
+            writer.packet(number, reader.timestamp, data, reader.original_length)
+        until_report -= 1
+        if until_report == 0:
+            until_report = PACKETS_BETWEEN_REPORTS
+            if not progress(captures.bytes_read):
+                return
