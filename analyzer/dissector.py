@@ -81,7 +81,10 @@ class Dissector(Protocol):
         """Learn that a direction has ended; called once for each."""
 
     def tick(self, now: int) -> Rows:
-        """Hand out rows of what is still open; must not change what rows will finally say."""
+        """Hand out rows of what is still open, with those of its open children (``child.tick``).
+
+        Called at any time, only in live captures; it must not change what rows will finally say, nor hand out final ones.
+        """
 
 
 class Tap(Protocol):

@@ -19,6 +19,10 @@ BLOCK_BYTES: Final = (
     1 << 16
 )  # of a file at a time: stays in a core's cache while it is worked on; with 1 MiB, reading took twice as long
 COMPRESSED_BLOCK_BYTES: Final = 1 << 13  # handed to a decompressor at a time: damage costs all that this much expands to
+RING_BLOCK_BYTES: Final = (
+    1 << 18
+)  # of a live capture's ring; handed over whole, and larger than any packet but the largest offloaded
+RING_BYTES: Final = 64 << 20  # of a live capture's ring: half a second of 1 Gbit/s while rows are written
 DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz -9 needs; zstd's own limit is 128 MiB
 
 # --- stream: finding the protocol

@@ -10,16 +10,19 @@ from mypy_extensions import i64
 from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.key_logs import key_log_blocks
+from analyzer.capture.reader import CaptureReader
+from analyzer.capture.saving import Saver
 from analyzer.codecs.key_log import KeyLog
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
 from analyzer.packets.decoder import NOTHING, Decoder
-from analyzer.records import AnomalyRecord, Rows
+from analyzer.records import AnomalyRecord, CaptureRecord, Rows
 
 if TYPE_CHECKING:
     from analyzer.store import Store
 
 PACKETS_BETWEEN_REPORTS: Final = 4096  # a few milliseconds: often enough for a progress bar and for Ctrl-C
+ALL: Final = 1 << 62  # packets
 ROWS_AT_A_TIME: Final = 1024  # handed to the sink together, or fewer with large contents
 
 
@@ -34,65 +37,139 @@ Progress = Callable[[int], bool]
 """Called with the bytes read so far; False stops reading, and what was read is stored."""
 
 
+class Analysis:
+    """Takes packets apart, and hands the rows to a sink. Live captures look at it while it runs, between two packets."""
+
+    def __init__(self, captures: CaptureSet, context: Context, sink: Sink, saver: Saver | None = None) -> None:
+        """``saver`` is given every packet as well."""
+        context.key_log.follow(captures.secrets, captures.has_pipes)
+        self.captures = captures
+        self.connections = ConnectionTable(context)
+        self._context = context
+        self._contents = context.contents
+        self._decoder = Decoder()
+        self._not_decoded: dict[int, int] = {}  # capture_index -> packets
+        self._rows: Rows = []
+        self._saver = saver
+        self._sink = sink
+
+    def run(self, progress: Progress | None = None, most_packets: i64 = ALL) -> bool:
+        """Take everything in the captures apart, or as many packets; False when ``progress`` stopped it."""
+        captures = self.captures
+        decoder = self._decoder
+        connections = self.connections
+        not_decoded = self._not_decoded
+        until_report: i64 = min(PACKETS_BETWEEN_REPORTS, most_packets)
+        is_complete = True
+        while True:
+            reader = captures.next()
+            if reader is None:
+                break
+            if self._saver is not None:
+                self._saver.packet(reader)
+            kind = decoder.decode(
+                reader.data,
+                reader.offset,
+                reader.captured_length,
+                reader.original_length,
+                reader.link_type,
+                reader.timestamp,
+                reader.frame,
+                reader.interface,
+            )
+            if kind == NOTHING:
+                not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) + 1
+            else:
+                if decoder.taken_back:
+                    not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) - decoder.taken_back
+                    decoder.taken_back = 0
+                rows = connections.packet(
+                    decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
+                )
+                if rows:
+                    self._take(rows)
+            until_report -= 1
+            if until_report == 0:
+                most_packets -= PACKETS_BETWEEN_REPORTS
+                until_report = min(PACKETS_BETWEEN_REPORTS, most_packets)
+                self._rows += decoder.drain_anomalies()
+                if progress is not None and not progress(captures.bytes_read):
+                    is_complete = False
+                    break
+                if until_report <= 0:
+                    break
+        if is_complete and progress is not None and not progress(captures.bytes_read):
+            is_complete = False  # stopped while it waited for more: the end is not that of the capture
+        self._end()
+        return is_complete
+
+    def add(self, rows: Rows) -> None:
+        """Take rows that come from elsewhere."""
+        self._take(rows)
+
+    def advance(self, timestamp: i64) -> None:
+        """Do what is due without a packet: the time is ``timestamp``, and no packet from before it will come."""
+        self._take(self.connections.advance(timestamp))
+
+    def flush(self) -> None:
+        """Hand over the rows that wait."""
+        if self._rows:
+            rows = self._rows
+            self._rows = []
+            self._sink.add(rows)
+            self._contents.row_bytes = 0
+
+    def open_rows(self, timestamp: i64) -> Rows:
+        """The rows, as they stand, of what is still open: captures, connections, streams, exchanges."""
+        rows: Rows = []
+        for reader in self.captures.readers:
+            rows.append(self._about(reader))
+        return rows + self.connections.open_rows(timestamp)
+
+    def _take(self, rows: Rows) -> None:
+        self._rows += rows
+        if len(self._rows) >= ROWS_AT_A_TIME or self._contents.row_bytes >= limits.CONTENT_ROW_BYTES:
+            self.flush()
+
+    def _end(self) -> None:
+        """Hand over the rows of what the captures leave open, and those about the captures."""
+        still_open = self.connections.close()
+        while still_open:
+            self._take(self.connections.end(still_open.pop()))
+        self._rows += self._decoder.drain_anomalies()
+        self._rows += self._about_captures()
+        self._rows += _about_keys(self._context)
+        self.flush()
+
+    def _about(self, reader: CaptureReader) -> CaptureRecord:
+        record = reader.record()
+        record.not_decoded_packets = max(self._not_decoded.get(reader.capture_index, 0), 0)  # fragments may be of the file before
+        return record
+
+    def _about_captures(self) -> Rows:
+        """The rows that describe the inputs and what in them is no TCP or UDP."""
+        rows: Rows = []
+        for reader in self.captures.readers:
+            rows.append(self._about(reader))
+            rows += reader.anomalies
+            if reader.truncation is not None:
+                rows.append(
+                    AnomalyRecord(
+                        capture_index=reader.capture_index,
+                        packet=reader.frame,
+                        kind="truncated_capture",
+                        required="a whole file",
+                        found=reader.truncation,
+                    )
+                )
+        for reason, packets in sorted(self._decoder.not_decoded.items()):
+            rows.append(AnomalyRecord(kind="not_decoded", required="a TCP or UDP packet", found=reason, occurrences=packets))
+        return rows
+
+
 def run(captures: CaptureSet, context: Context, sink: Sink, progress: Progress | None = None) -> bool:
     """Take everything in ``captures`` apart and hand the rows to ``sink``; False when ``progress`` stopped it."""
-    context.key_log.follow(captures.secrets, captures.has_pipes)
-    decoder = Decoder()
-    connections = ConnectionTable(context)
-    contents = context.contents
-    not_decoded: dict[int, int] = {}  # capture_index -> packets
-    until_report: i64 = PACKETS_BETWEEN_REPORTS
-    is_complete = True
-    rows: Rows = []
-    while True:
-        reader = captures.next()
-        if reader is None:
-            break
-        kind = decoder.decode(
-            reader.data,
-            reader.offset,
-            reader.captured_length,
-            reader.original_length,
-            reader.link_type,
-            reader.timestamp,
-            reader.frame,
-            reader.interface,
-        )
-        if kind == NOTHING:
-            not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) + 1
-        else:
-            if decoder.taken_back:
-                not_decoded[reader.capture_index] = not_decoded.get(reader.capture_index, 0) - decoder.taken_back
-                decoder.taken_back = 0
-            rows += connections.packet(
-                decoder, kind, reader.timestamp, reader.frame, reader.capture_index, reader.interface_name(reader.interface)
-            )
-            if len(rows) >= ROWS_AT_A_TIME or contents.row_bytes >= limits.CONTENT_ROW_BYTES:
-                sink.add(rows)
-                rows = []
-                contents.row_bytes = 0
-        until_report -= 1
-        if until_report == 0:
-            until_report = PACKETS_BETWEEN_REPORTS
-            rows += decoder.drain_anomalies()
-            if progress is not None and not progress(captures.bytes_read):
-                is_complete = False
-                break
-    if is_complete and progress is not None and not progress(captures.bytes_read):
-        is_complete = False  # stopped while it waited for more: the end is not that of the capture
-    still_open = connections.close()
-    while still_open:
-        rows += connections.end(still_open.pop())
-        if len(rows) >= ROWS_AT_A_TIME or contents.row_bytes >= limits.CONTENT_ROW_BYTES:
-            sink.add(rows)
-            rows = []
-            contents.row_bytes = 0
-    rows += decoder.drain_anomalies()
-    rows += _about_captures(captures, decoder, not_decoded)
-    rows += _about_keys(context)
-    sink.add(rows)
-    contents.row_bytes = 0
-    return is_complete
+    return Analysis(captures, context, sink).run(progress)
 
 
 def _about_keys(context: Context) -> Rows:
@@ -102,29 +179,6 @@ def _about_keys(context: Context) -> Rows:
         return []
     required = "a label, what identifies the connection, a secret"
     return [AnomalyRecord(kind="key_log", required=required, found="other lines, or contradicting ones", occurrences=bad)]
-
-
-def _about_captures(captures: CaptureSet, decoder: Decoder, not_decoded: dict[int, int]) -> Rows:
-    """The rows that describe the inputs and what in them is no TCP or UDP."""
-    rows: Rows = []
-    for reader in captures.readers:
-        record = reader.record()
-        record.not_decoded_packets = max(not_decoded.get(reader.capture_index, 0), 0)  # fragments may be of the file before
-        rows.append(record)
-        rows += reader.anomalies
-        if reader.truncation is not None:
-            rows.append(
-                AnomalyRecord(
-                    capture_index=reader.capture_index,
-                    packet=reader.frame,
-                    kind="truncated_capture",
-                    required="a whole file",
-                    found=reader.truncation,
-                )
-            )
-    for reason, packets in sorted(decoder.not_decoded.items()):
-        rows.append(AnomalyRecord(kind="not_decoded", required="a TCP or UDP packet", found=reason, occurrences=packets))
-    return rows
 
 
 def read_key_logs(paths: Sequence[str | os.PathLike[str]]) -> KeyLog:

@@ -191,10 +191,18 @@ class Stream:
         return rows
 
     def tick(self, now: i64) -> Rows:
-        """Rows of what is still open."""
+        """Rows, as they stand, of what is still open: the stream itself, and what its dissector tells of what is in it."""
+        if self._closed_to_server and self._closed_to_client:
+            return []
+        rows: Rows = [self.row()]
         if self._heir is not None:
-            return self._heir.tick(now)
-        return [] if self._dissector is None else self._dissector.tick(now)
+            rows += self._heir.tick(now)
+        elif self._dissector is not None:
+            try:  # noqa: SIM105  # a context manager costs more
+                rows += self._dissector.tick(now)
+            except Exception:  # feeding it will fail likewise, and be told
+                pass
+        return rows
 
     def row(self) -> StreamRecord:
         """The stream's row as it stands."""

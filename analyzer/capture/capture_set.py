@@ -43,8 +43,14 @@ class CaptureSet:
     those of pipes come as they are read; whoever uses them takes them out.
     """
 
-    def __init__(self, paths: Sequence[str], first_capture_index: int = 0, block_bytes: int = limits.BLOCK_BYTES) -> None:
-        """Look at the beginning of every file.
+    def __init__(
+        self,
+        paths: Sequence[str],
+        first_capture_index: int = 0,
+        block_bytes: int = limits.BLOCK_BYTES,
+        readers: Sequence[CaptureReader] = (),
+    ) -> None:
+        """Look at the beginning of every file. ``readers`` are inputs that are open already, such as interfaces.
 
         Raises ``CaptureError`` where a path is not there, is no capture, or is a folder without one.
         """
@@ -60,6 +66,8 @@ class CaptureSet:
         self._current: CaptureReader | None = None
         self._until: i64 = _AT_ONCE  # last time at which the current reader's packet is the next of all
         self._current_position = 0
+        for reader in readers:
+            self._waiting.append(_Waiting(_AT_ONCE, reader.name, None, reader))
         self._find(paths)
 
     @property
@@ -99,8 +107,11 @@ class CaptureSet:
         """Make the reader with the next packet the current one, after opening the files whose time has come."""
         while self._waiting and (not self._heap or self._waiting[-1].first_time < self._heap[0][0]):
             self._join(self._waiting.pop())
-        if not self._heap:
-            return None
+        while not self._heap:
+            reader = self._further()
+            if reader is None:
+                return None
+            self._join(_Waiting(_AT_ONCE, reader.name, None, reader))
         _, position = heapq.heappop(self._heap)
         self._current_position = position
         until: i64 = _NEVER
@@ -113,6 +124,10 @@ class CaptureSet:
         self._until = until
         self._current = self.readers[position]
         return self._current
+
+    def _further(self) -> CaptureReader | None:
+        """The next input of a set that grows, behind the last one; None where there is none."""
+        return None
 
     def _join(self, waiting: _Waiting) -> None:
         """Open an input and stand on its first packet."""

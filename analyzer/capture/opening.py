@@ -42,6 +42,11 @@ def open_capture(path: str, block_bytes: int) -> CaptureReader:
         if stat.S_ISREG(status.st_mode):
             size = status.st_size
         source = Source(file, block_bytes)
+    return open_source(path, source, size, block_bytes)
+
+
+def open_source(path: str, source: Source, size: int | None, block_bytes: int) -> CaptureReader:
+    """A reader for the bytes of a source, which ``path`` names. Raises as :func:`open_capture`; then the source is closed."""
     try:
         return _reader(path, source, size, block_bytes)
     except BaseException:

@@ -7,7 +7,7 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.connections.community_id import TCP_PROTOCOL_NUMBER, UDP_PROTOCOL_NUMBER, community_id
 from analyzer.connections.history import History
-from analyzer.dissector import DIRECTION_NAMES, Context
+from analyzer.dissector import DIRECTION_NAMES, CloseReason, Context
 from analyzer.packets.addresses import address_text
 from analyzer.packets.segment import Segment
 from analyzer.records import AnomalyRecord, ConnectionRecord, Rows, StallRecord
@@ -181,6 +181,16 @@ class Connection(Carrier):
             first_packet=self.first_packet,
             last_packet=self.last_packet,
         )
+
+    def record(self, reason: CloseReason | None) -> ConnectionRecord:
+        """The connection's row; ``reason`` is why it ended, where its packets do not say, None while it is open."""
+        return self.base_record()
+
+    def open_rows(self, timestamp: i64) -> Rows:
+        """The rows, as they stand, of the connection and of the streams in it that are open."""
+        rows: Rows = [self.record(None)]
+        stream = self.stream
+        return rows if stream is None else rows + stream.tick(timestamp)
 
     def release(self) -> Rows:
         """Let go of the streams; returns the rows that counted further faults."""

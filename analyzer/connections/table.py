@@ -142,16 +142,35 @@ class ConnectionTable:
         self._closed.clear()
         self._idle.clear()
         self._next_due = NEVER
-        found: dict[int, Connection] = {}
-        for half in self._halves.values():
-            found[half.connection.connection_id] = half.connection
-        for flow in self._flows.values():
-            found[flow.connection_id] = flow
+        found = self._by_id()
         return [found[connection_id] for connection_id in sorted(found, reverse=True)]
 
     def end(self, connection: Connection) -> Rows:
         """End a connection that the capture leaves open; returns its rows."""
         return self._finish(connection, CloseReason.CAPTURE_END)
+
+    def advance(self, timestamp: i64) -> Rows:
+        """Do what is due at a time before which no packet will come any more."""
+        clock = timestamp + self._offset
+        if clock > self._clock:
+            self._clock = clock
+        return self._look_at_due() if self._next_due <= self._clock else []
+
+    def open_rows(self, timestamp: i64) -> Rows:
+        """The rows of what is open as they stand."""
+        rows: Rows = []
+        for connection in self._by_id().values():
+            rows += connection.open_rows(timestamp)
+        return rows
+
+    def _by_id(self) -> dict[int, Connection]:
+        """The open connections."""
+        found: dict[int, Connection] = {}
+        for half in self._halves.values():
+            found[half.connection.connection_id] = half.connection
+        for flow in self._flows.values():
+            found[flow.connection_id] = flow
+        return found
 
     # --- opening and closing ---
 
@@ -210,11 +229,7 @@ class ConnectionTable:
         """Put the least recently used connections away where there are too many."""
         if self._open < self.most_connections:
             return []
-        connections: dict[int, Connection] = {}
-        for half in self._halves.values():
-            connections[half.connection.connection_id] = half.connection
-        for flow in self._flows.values():
-            connections[flow.connection_id] = flow
+        connections = self._by_id()
         used = [(connection.ended_at, connection_id) for connection_id, connection in connections.items()]
         used.sort()
         rows: Rows = []

@@ -347,8 +347,7 @@ class TcpConnection(Acknowledgments):
                 rows += self.flush(half, CloseReason.RESET, self.reset_at, self.reset_packet)
             else:
                 rows += self.flush(half, reason, self.ended_at, self.last_packet)
-        halves = self.halves()  # the last bytes may have turned the sides
-        record = self._record(halves[0], halves[1], reason)
+        record = self.record(reason)  # now: the last bytes may have turned the sides
         for half in halves:
             half.part()
         self.first = None
@@ -357,8 +356,13 @@ class TcpConnection(Acknowledgments):
         rows.append(record)
         return rows
 
-    def _record(self, client: Half, server: Half, reason: CloseReason) -> ConnectionRecord:
+    def record(self, reason: CloseReason | None) -> ConnectionRecord:
+        """The connection's row; ``reason`` is why it ended, where its packets do not say, None while it is open."""
         record = self.base_record()
+        halves = self.halves()
+        if len(halves) == 0:
+            return record
+        client, server = halves[0], halves[1]
         record.packets_to_server = client.packets
         record.packets_to_client = server.packets
         record.bytes_to_server = client.delivered
@@ -382,6 +386,6 @@ class TcpConnection(Acknowledgments):
             record.close_reason = CloseReason.FIN.value
         elif self.reset_packet >= 0:
             record.close_reason = CloseReason.RESET.value
-        else:
+        elif reason is not None:
             record.close_reason = reason.value
         return record

@@ -6,7 +6,7 @@ from analyzer.connections import history
 from analyzer.connections.connection import Connection
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context
 from analyzer.packets.segment import Segment
-from analyzer.records import Rows
+from analyzer.records import ConnectionRecord, Rows
 
 
 class UdpFlow(Connection):
@@ -75,6 +75,13 @@ class UdpFlow(Connection):
             for direction in (TO_SERVER, TO_CLIENT):
                 rows += stream.close(direction, reason, self.ended_at, self.last_packet)
             self.follow_roles()
+        record = self.record(reason)
+        rows += self.release()
+        rows.append(record)
+        return rows
+
+    def record(self, reason: CloseReason | None) -> ConnectionRecord:
+        """The flow's row; ``reason`` is why it ended, None while it is open."""
         record = self.base_record()
         if self.client_side == 0:
             record.packets_to_server, record.packets_to_client = self.packets, self.peer_packets
@@ -85,7 +92,6 @@ class UdpFlow(Connection):
             record.bytes_to_server, record.bytes_to_client = self.peer_delivered, self.delivered
             record.missing_bytes_to_server, record.missing_bytes_to_client = self.peer_missing, self.missing
         record.state = history.flow_state(record.packets_to_server, record.packets_to_client)
-        record.close_reason = reason.value
-        rows += self.release()
-        rows.append(record)
-        return rows
+        if reason is not None:
+            record.close_reason = reason.value
+        return record

@@ -18,6 +18,7 @@ from analyzer.codecs.http1_upgrade import next_protocol
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.errors import ProtocolError
 from analyzer.http.http1_rows import Http1Rows
+from analyzer.records import Rows
 from analyzer.stream import EVERYTHING, Stream
 
 UNDER_WAY: Final = "a message already under way"  # where a direction begins
@@ -60,6 +61,19 @@ class Http1Conversation:
         self.matching.ended = []
         for exchange in ended:
             self.rows.add_exchange(exchange)
+
+    def open_rows(self) -> Rows:
+        """The rows, as they stand, of the exchanges that are not over; none where their beginnings are not proved."""
+        if self.requests.trust != WITNESSED or self.responses.trust != WITNESSED or self.matching.is_in_doubt:
+            return []
+        under_way = list(self.matching.waiting)
+        exchange = self.responses.exchange
+        if exchange is not None and exchange.has_request and exchange not in under_way:
+            under_way.append(exchange)
+        exchange = self.requests.exchange
+        if exchange is not None and exchange not in under_way:
+            under_way.append(exchange)
+        return [self.rows.exchange_row(exchange, None) for exchange in under_way]
 
     def _believes(self, side: Side, head: Head) -> bool:
         if side.trust == UNSEEN and self.requests.trust != UNPROVED and self.responses.trust != UNPROVED:

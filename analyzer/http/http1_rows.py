@@ -94,50 +94,50 @@ class Http1Rows:
 
     def add_exchange(self, exchange: Exchange) -> None:
         """Make the row of an exchange that is over."""
+        end_reason = exchange.end_reason
+        if not exchange.has_request:
+            end_reason = "no request"
+        elif end_reason is None:
+            end_reason = "complete"
+        self.made.append(self.exchange_row(exchange, end_reason))
+
+    def exchange_row(self, exchange: Exchange, end_reason: str | None) -> HttpExchangeRecord:
+        """The row of an exchange as it stands; ``end_reason`` None while it is not over."""
         request = exchange.request
         response = exchange.response
         started = exchange.request_started_at
         answered = exchange.response_started_at
         ended = exchange.response_ended_at
         status: i64 = -1 if response is None else response.status_code
-        end_reason = exchange.end_reason
-        if not exchange.has_request:
-            end_reason = "no request"
-        elif end_reason is None:
-            end_reason = "complete"
-        self.made.append(
-            HttpExchangeRecord(  # by position, which is faster
-                self._connection_id,
-                self._stream_index,
-                exchange.index,
-                None
-                if request is None
-                else request.http_version,  # a response says what its server speaks (RFC 9110 section 6.2)
-                None if request is None else request.method,
-                None if request is None else request.scheme,
-                None if request is None else request.authority,
-                None if request is None else request.target,
-                None if status < 0 else status,
-                None if started < 0 else started,
-                None if exchange.request_ended_at < 0 else exchange.request_ended_at,
-                None if answered < 0 else answered,
-                None if ended < 0 else ended,
-                duration(started, ended),
-                duration(started, answered),
-                exchange.stalled_ns,
-                exchange.request_missing,
-                exchange.response_missing,
-                None if exchange.request_content < 0 else exchange.request_content,
-                None if exchange.response_content < 0 else exchange.response_content,
-                None if response is None else response.content_encoding,
-                None if response is None else response.content_type,
-                exchange.request_sha256,
-                exchange.response_sha256,
-                exchange.fields_complete,
-                end_reason,
-                None,
-                str(status) if status >= 400 else None,
-                exchange.first_packet,
-                exchange.last_packet,
-            )
+        return HttpExchangeRecord(  # by position, which is faster
+            self._connection_id,
+            self._stream_index,
+            exchange.index,
+            None if request is None else request.http_version,  # a response says what its server speaks (RFC 9110 section 6.2)
+            None if request is None else request.method,
+            None if request is None else request.scheme,
+            None if request is None else request.authority,
+            None if request is None else request.target,
+            None if status < 0 else status,
+            None if started < 0 else started,
+            None if exchange.request_ended_at < 0 else exchange.request_ended_at,
+            None if answered < 0 else answered,
+            None if ended < 0 else ended,
+            duration(started, ended),
+            duration(started, answered),
+            exchange.stalled_ns,
+            exchange.request_missing,
+            exchange.response_missing,
+            None if exchange.request_content < 0 else exchange.request_content,
+            None if exchange.response_content < 0 else exchange.response_content,
+            None if response is None else response.content_encoding,
+            None if response is None else response.content_type,
+            exchange.request_sha256,
+            exchange.response_sha256,
+            exchange.fields_complete,
+            end_reason,
+            None,
+            str(status) if status >= 400 else None,
+            exchange.first_packet,
+            exchange.last_packet,
         )

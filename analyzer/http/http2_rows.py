@@ -140,8 +140,20 @@ class Http2Rows:
             return "no response"
         return "cut"
 
+    def open_rows(self, exchange: Exchange) -> Rows:
+        """The rows, as they stand, of an exchange that is not over, and of its stream unless that is a tunnel."""
+        made = self.made
+        self.made = []
+        if exchange.request.has_begun or exchange.response.has_begun:
+            self._add_exchange(exchange, None, None, None, None)
+        if not exchange.has_tunnel:
+            self.add_stream(exchange, None, None)
+        rows = self.made
+        self.made = made
+        return rows
+
     def _add_exchange(
-        self, exchange: Exchange, ended: str, code: str | None, request_sha256: str | None, response_sha256: str | None
+        self, exchange: Exchange, ended: str | None, code: str | None, request_sha256: str | None, response_sha256: str | None
     ) -> None:
         request = exchange.request
         response = exchange.response
@@ -187,12 +199,12 @@ class Http2Rows:
             )
         )
 
-    def add_stream(self, exchange: Exchange, reason: CloseReason | None, ended: str) -> None:
-        """Make the row of a stream that carries nothing but an exchange, which ``ended``."""
+    def add_stream(self, exchange: Exchange, reason: CloseReason | None, ended: str | None) -> None:
+        """Make the row of a stream that carries nothing but an exchange, which ``ended``; None while it has not."""
         request = exchange.request
         response = exchange.response
         end_reason = self._stream.end_reason
-        if ended == "complete" or ended == "reset":
+        if ended is None or ended == "complete" or ended == "reset":
             end_reason = ended
         elif end_reason is None:
             end_reason = "complete" if reason is None else reason.value

@@ -7,7 +7,7 @@ from analyzer.codecs.http2_exchange import Exchange, HeldPiece, joined_values
 from analyzer.codecs.http2_side import Side
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Facts
 from analyzer.http.http2_rows import Http2Rows
-from analyzer.records import FieldLine
+from analyzer.records import FieldLine, Rows
 from analyzer.stream import Stream
 
 
@@ -122,6 +122,13 @@ class Tunnels:
         closing = CloseReason.RESET if exchange.reset_code >= 0 else CloseReason.FIN if reason is None else reason
         for direction in (TO_SERVER, TO_CLIENT):
             self._rows.made += tunnel.close(direction, closing, exchange.ended_at, exchange.last_packet)
+
+    def open_rows(self, now: i64) -> Rows:
+        """The rows, as they stand, of the streams that are tunnels."""
+        rows: Rows = []
+        for tunnel in self._open.values():
+            rows += tunnel.tick(now)
+        return rows
 
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> None:
         """A direction of the connection has ended."""

@@ -135,8 +135,8 @@ class Http1Dissector:
         return self._settled()
 
     def tick(self, now: int) -> Rows:
-        """Exchanges are handed out when they have ended."""
-        return []
+        """Exchanges that are not over, as they stand."""
+        return self._conversation.open_rows()
 
     def _settled(self) -> Rows:
         """Let the directions wait for each other as they must; return the rows made, once nothing they say is unproved."""

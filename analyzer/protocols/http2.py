@@ -187,8 +187,11 @@ class Http2Dissector(Http2Conversation):
         return self._rows.taken()
 
     def tick(self, now: i64) -> Rows:
-        """Nothing: a stream is known when it ends."""
-        return []
+        """The streams that are open, as they stand."""
+        rows: Rows = []
+        for exchange in self._streams.exchanges.values():
+            rows += self._rows.open_rows(exchange)
+        return rows + self._tunnels.open_rows(now)
 
     # --- the connection ---
 

@@ -118,8 +118,8 @@ class TlsDissector:
         return self._flush()
 
     def tick(self, now: i64) -> Rows:
-        """A connection is told when it has ended."""
-        return []
+        """What is in the stream inside, as it stands; the handshake's row is made at the end."""
+        return self._conversation.open_rows(now)
 
     def _flush(self) -> Rows:
         rows = self._conversation.rows

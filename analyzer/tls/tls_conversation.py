@@ -286,6 +286,10 @@ class TlsConversation:
         at_most = None if side.lost_at_most == UNKNOWN_LENGTH else side.lost_at_most
         self.rows += child.gap(side.direction, length, at_most, side.lost_at, side.lost_packet)
 
+    def open_rows(self, now: i64) -> Rows:
+        """The rows, as they stand, of the stream inside."""
+        return [] if self._child is None else self._child.tick(now)
+
     def end(self, side: Side, reason: CloseReason, timestamp: i64, packet: i64) -> None:
         """A direction has ended."""
         side.is_ended = True
