@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
-from mypy_extensions import i64
-
+from analyzer.codecs.content import Outlet
 from analyzer.codecs.content_budget import AllContents
 from analyzer.codecs.key_log import KeyLog
 from analyzer.records import FieldLine, Rows
@@ -88,13 +87,26 @@ class Dissector(Protocol):
 
 
 class Tap(Protocol):
-    """Receives the decoded content of streams, for ``unmux follow``."""
+    """Receives what streams of a connection carry, for ``unmux follow`` and ``unmux extract``."""
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Take a piece: ``kind`` is ``fields``, ``content`` (as sent), ``message`` (decoded), ``unknown`` (nobody understands it).
 
         All bytes of a stream come as ``bytes`` besides, before what was made of them; an HTTP/2 stream has none.
         """
+
+    def outlet(self, stream_index: int, index: int, part: str) -> Outlet | None:
+        """Where the decoded content of an exchange (``part`` is request or response) or message (to_server or to_client) goes.
+
+        ``index`` is its exchange_index or message_index. None where it is not wanted on its own. Asked for again, it is the same.
+        """
+
+
+class Taps(Protocol):
+    """The taps by connection_id, as a dict has them."""
+
+    def get(self, connection_id: int, /) -> Tap | None:
+        """The tap of a connection, None where it has none."""
 
 
 class Context:
@@ -115,8 +127,7 @@ class Context:
         self.frames = frames
         self.decode_as = decode_as or {}
         self.key_log = KeyLog() if key_log is None else key_log
-        self.tap: Tap | None = None
-        self.tapped_connection: i64 = -1
+        self.taps: Taps = {}
         self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections
         self.server_ports: set[tuple[str, int]] = set()
         for dissector in self.dissectors:

@@ -35,7 +35,7 @@ class Scope:
         self.transport = transport
         self.server_port = server_port
         self.roles_proven = roles_proven
-        self.tap: Tap | None = context.tap if context.tapped_connection == connection_id else None
+        self.tap: Tap | None = context.taps.get(connection_id)
         self.streams: i64 = 0  # opened so far, stream 0 not counted
         self.stalls: i64 = 0  # stall_index of the next stall
         self.stall_index: i64 = -1  # the stall whose bytes are being released

@@ -214,6 +214,9 @@ class Silent:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Drop it."""
 
+    def outlet(self, stream_index: int, index: int, part: str) -> None:
+        """Contents are not wanted on their own."""
+
 
 def deliveries(dialogue: Dialogue) -> list[Delivery]:
     """Its pieces, each in a packet of its own."""
@@ -225,8 +228,7 @@ def opened(dialogue: Dialogue, content: str = "preview", *, tapped: bool = False
     context = Context(list(FOUND.values()), content, frames=True)
     context.key_log.add(dialogue.key_log)
     if tapped:
-        context.tap = Silent()
-        context.tapped_connection = 5
+        context.taps = {5: Silent()}
     scope = Scope(context, 5, "tcp", 4000, True)
     return Stream(scope, None, None if probed else dialogue.dissector, None, dict(dialogue.facts))
 

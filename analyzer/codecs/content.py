@@ -7,6 +7,7 @@ says; then there is no hash. So does memory that the budget of the connection do
 """
 
 import hashlib
+from typing import Protocol
 
 from mypy_extensions import i64
 
@@ -15,19 +16,34 @@ from analyzer.codecs.content_budget import AllContents, ContentBudget, ContentHo
 from analyzer.codecs.content_codings import SUPPORTED, CodingError, Decoder, cost_of, decoder_of
 
 
+class Outlet(Protocol):
+    """Takes one decoded content piece by piece, however large."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def end(self, is_decoded: bool, is_complete: bool) -> None:
+        """Learn that no more will come, and whether codings are undone and nothing is missing."""
+
+
 class Content(ContentHolder):
-    """Takes the content of one message piece by piece, when ``--content`` asks for it.
+    """Takes the content of one message piece by piece, when ``--content`` or somebody who follows asks for it.
 
     Ends with ``finish`` and, when its row is handed out, ``hand_out``; or with ``discard``.
     """
 
     def __init__(
-        self, mode: str, codings: bytes | None, is_coding_known: bool = True, budget: ContentBudget | None = None
+        self,
+        mode: str,
+        codings: bytes | None,
+        is_coding_known: bool = True,
+        budget: ContentBudget | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
-        """``mode`` is hash or store; ``codings`` is the content-encoding field's value, None without one.
+        """``mode`` is hash, store or nothing; ``codings`` is the content-encoding field's value, None without one.
 
         Without ``is_coding_known`` some field is unknown, which may have been that one: the content is kept as sent.
-        ``budget`` is that of the connection; without one the content has its own.
+        ``budget`` is that of the connection; without one the content has its own. ``outlet`` takes all that is decoded.
         """
         super().__init__()
         self.sha256: str | None = None  # of the decoded content; None until finished, when incomplete or not decodable
@@ -38,6 +54,8 @@ class Content(ContentHolder):
         self.limit: str | None = None  # the limit on memory that it reached
         self._budget = ContentBudget(AllContents()) if budget is None else budget
         self._keeps = mode == "store"
+        self._hashes = len(mode) > 0
+        self._outlet = outlet
         self._kept = bytearray()
         self._is_cut = False  # more was decoded than may be kept
         self._hash: "hashlib._Hash | None" = None  # from the first byte on
@@ -80,16 +98,23 @@ class Content(ContentHolder):
 
     def finish(self, is_complete: bool) -> None:
         """Say that the content has ended; ``is_complete`` is false where bytes of it are missing."""
-        if self._codings and not self._is_lost and self.fault is None and (is_complete or self._keeps):
+        if (
+            self._codings
+            and not self._is_lost
+            and self.fault is None
+            and (is_complete or self._keeps or self._outlet is not None)
+        ):
             self._decode_rest(is_complete)
         self.is_complete = is_complete and not self._is_cut and not self._is_lost and (self.fault is None or self._is_raw)
         self.is_decoded = self.fault is None and not self._is_raw and not self._is_lost
-        if is_complete and self.is_decoded:
+        if is_complete and self.is_decoded and self._hashes:
             self.sha256 = (hashlib.sha256() if self._hash is None else self._hash).hexdigest()
         self._close_decoders()
         if self._keeps:
             self.kept = bytes(self._kept)
             self._kept = bytearray()
+        if self._outlet is not None:
+            self._outlet.end(self.is_decoded, self.is_complete)
         self._budget.end(self)
 
     def hand_out(self) -> None:
@@ -219,7 +244,9 @@ class Content(ContentHolder):
     # --- what is decoded ---
 
     def _put_out(self, data: bytes) -> None:
-        if not self._is_raw:
+        if self._outlet is not None:
+            self._outlet.write(data)
+        if self._hashes and not self._is_raw:
             digest = self._hash
             if digest is None:
                 digest = hashlib.sha256()

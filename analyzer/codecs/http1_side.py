@@ -4,7 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.codecs.content import Content
+from analyzer.codecs.content import Content, Outlet
 from analyzer.codecs.content_budget import ContentBudget
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
@@ -99,18 +99,20 @@ class Side(MessageReader):
             self.content.discard()
             self.content = None
 
-    def begin_content(self, head: Head, state: i64, content_mode: str, budget: ContentBudget | None) -> None:
+    def begin_content(
+        self, head: Head, state: i64, content_mode: str, budget: ContentBudget | None, outlet: Outlet | None
+    ) -> None:
         """The content that ``head`` announces follows.
 
-        ``content_mode`` is what is wanted of it, hash or store or nothing, ``budget`` the memory for that.
+        ``content_mode`` is what is wanted of it, hash or store or nothing, ``budget`` the memory for that; ``outlet`` takes it.
         """
         self.state = state
         self.has_noted_bare_feed = False
-        if content_mode:
+        if content_mode or outlet is not None:
             codings = head.content_encoding
             if head.further_codings is not None:
                 codings = head.further_codings if codings is None else codings + b", " + head.further_codings
-            self.content = Content(content_mode, codings, True, budget)
+            self.content = Content(content_mode, codings, True, budget, outlet)
 
     # --- waiting ---
 

@@ -57,6 +57,12 @@ Examples:
   unmux keys capture.pcap --keylog keys.log -w shared.pcapng
   unmux keys shared.pcapng --extract -o keys.log"""
 
+EXTRACT_EXAMPLES = """\
+\b
+Examples:
+  unmux extract capture.pcapng --to contents
+  unmux extract out.duckdb --where "target LIKE '%.json'" --to contents"""
+
 SLICE_EXAMPLES = """\
 \b
 Examples:
@@ -301,6 +307,34 @@ def follow(
     from analyzer.commands import follow as following
 
     following.run([*where, *(read or [])], stream, decode_as, keylog, raw=raw)
+    return 0
+
+
+@app.command(epilog=EXTRACT_EXAMPLES)
+def extract(
+    where: Sources,
+    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where to write; a new or empty folder.")],
+    condition: Annotated[
+        str | None, typer.Option("--where", metavar="SQL", help="Condition on exchanges that are wanted.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Add to a folder, and replace files of the same name in it.")] = False,
+    show_secrets: ShowSecrets = False,
+    read: More = None,
+    decode_as: DecodeAs = None,
+    keylog: KeyLogs = None,
+) -> int:
+    """Write what streams carried, each content in a file of its own.
+
+    Contents of HTTP, their content codings undone, are called 44-0-2-response-cart.json after connection, stream, exchange and
+    target. The messages of a WebSocket are lines of JSON in one file, large ones files of their own; bytes of a protocol that
+    nobody understands are one file each way. index.jsonl tells of each file what it is, how large, whether it is complete, and
+    its SHA-256. Contents are not masked. Of a store, the captures it was made from are read again.
+    """
+    from analyzer.commands import extract as extracting
+    from analyzer.commands import source
+
+    options = source.Options(decode_as, "none", False, show_secrets, None, keylog)
+    extracting.run([*where, *(read or [])], condition, to, options, force=force)
     return 0
 
 

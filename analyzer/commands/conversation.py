@@ -75,6 +75,9 @@ class Printer:
         except OSError as error:
             self.failure = error
 
+    def outlet(self, stream_index: int, index: int, part: str) -> None:
+        """Nothing: contents are printed as they come."""
+
     def finish(self) -> None:
         """Print what is left: bytes of which nothing was understood, and characters whose end never came."""
         if self.failure is not None:

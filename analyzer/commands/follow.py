@@ -55,8 +55,7 @@ def run(
     options = source.Options(decode_as or rules, "preview", False, False, None, key_logs)
     context = Context(protocols.dissectors(), decode_as=options.decode_as, key_log=pipeline.read_key_logs(options.key_logs))
     printer = Printer(source.console(), stream, is_raw=raw)
-    context.tap = printer
-    context.tapped_connection = connection
+    context.taps = {connection: printer}
     found = _Found(connection)
     captures = CaptureSet(paths, first_index)
     try:

@@ -1,10 +1,11 @@
 """Captures that are read again: those that were named, or those that a store was made from."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyzer.commands import source
+from analyzer.commands import output, source
 from analyzer.errors import UnmuxError, UsageError
 
 if TYPE_CHECKING:
@@ -67,3 +68,22 @@ def check_names(path: str, names: list[str]) -> None:
         raise UnmuxError(f"{path}: was made from {missing[0]}, which is not there; names are relative to where it was made")
     if "-" in names:
         raise UnmuxError(f"{path}: was made from standard input, which cannot be read again")
+
+
+def opened(paths: list[str], options: source.Options) -> AbstractContextManager["Store"]:
+    """The tables of what is to be read again; ``options`` are for reading captures, so that a store need not refuse them."""
+    if source.names_store(paths[0]):
+        from analyzer.pipeline import open_store
+
+        return open_store(paths[0])
+    return source.opened(paths, options)
+
+
+def matching(store: "Store", columns: str, where: str) -> list[tuple[int, ...]]:
+    """These columns of the exchanges that a user's condition is true of. UnmuxError where it is no such condition."""
+    with output.duckdb_errors():
+        found: list[tuple[int, ...]] = output.interruptibly(
+            store,
+            lambda: store.sql(f"SELECT {columns} FROM exchanges WHERE ({where}\n)").fetchall(),  # noqa: S608  # the user's own
+        )
+    return found

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,7 +14,6 @@ from analyzer.text import parse_place, place
 if TYPE_CHECKING:
     from analyzer.records import Rows
     from analyzer.slicing import Marks
-    from analyzer.store import Store
 
 STANDARD_OUTPUT = "-"
 _SECRETS_BYTES = 1 << 20  # of a block of secrets: readers hold one whole
@@ -75,34 +74,15 @@ def _chosen(paths: list[str], where: str | None, named: list[str], options: sour
         if found is None or found[1] is not None:
             raise UsageError(f"--connection takes a connection's number, such as 17, not {said!r}")
         chosen.add(found[0])
-    with opened(paths, options) as store:
+    with rereading.opened(paths, options) as store:
         for number in chosen:
             if not store.sql("SELECT 1 FROM connections WHERE connection_id = $one", {"one": number}).fetchall():
                 raise UnmuxError(f"there is no connection {place(number)}; `unmux report connections` lists them")
         if where is not None:
-            chosen |= {row[0] for row in matching(store, "DISTINCT connection_id", where)}
+            chosen |= {row[0] for row in rereading.matching(store, "DISTINCT connection_id", where)}
     if not chosen:
         raise UnmuxError("no exchange is like that; `unmux query SOURCE` shows what there is")
     return chosen
-
-
-def opened(paths: list[str], options: source.Options) -> AbstractContextManager["Store"]:
-    """The tables of what is to be read again; ``options`` are for reading captures, so that a store need not refuse them."""
-    if source.names_store(paths[0]):
-        from analyzer.pipeline import open_store
-
-        return open_store(paths[0])
-    return source.opened(paths, options)
-
-
-def matching(store: "Store", columns: str, where: str) -> list[tuple[int, ...]]:
-    """These columns of the exchanges that a user's condition is true of. UnmuxError where it is no such condition."""
-    with output.duckdb_errors():
-        found: list[tuple[int, ...]] = output.interruptibly(
-            store,
-            lambda: store.sql(f"SELECT {columns} FROM exchanges WHERE ({where}\n)").fetchall(),  # noqa: S608  # the user's own
-        )
-    return found
 
 
 def _marks(each: rereading.Run, chosen: set[int]) -> "Marks":

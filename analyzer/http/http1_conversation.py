@@ -39,7 +39,7 @@ class Http1Conversation:
         self._stream = stream
         mode = stream.context.content
         self._content_mode = mode if mode in ("hash", "store") else ""
-        self._content_budget = stream.scope.content_budget() if self._content_mode else None
+        self._content_budget = stream.scope.content_budget() if self._content_mode or stream.scope.tap is not None else None
         self._reader = HeadReader(stream.context.field_lines)
         self._exchanges: i64 = 0  # begun so far
         self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
@@ -132,7 +132,8 @@ class Http1Conversation:
             self.lose(side, timestamp, packet, why)
         else:
             side.remaining = head.content_length
-            side.begin_content(head, state, self._content_mode, self._content_budget)
+            outlet = self.rows.outlet(TO_SERVER, exchange)
+            side.begin_content(head, state, self._content_mode, self._content_budget, outlet)
             side.is_expecting = head.expects_continue
 
     def _await_response(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
@@ -204,7 +205,8 @@ class Http1Conversation:
         else:
             side.reach(timestamp, packet)
             side.remaining = head.content_length if state == CONTENT else 0
-            side.begin_content(head, state, self._content_mode, self._content_budget)
+            outlet = self.rows.outlet(TO_CLIENT, exchange)
+            side.begin_content(head, state, self._content_mode, self._content_budget, outlet)
             if method is None and state != CHUNK_LINE:
                 side.state = PEEK
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.codecs.content import Content
+from analyzer.codecs.content import Content, Outlet
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_heads import Head
 from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
@@ -41,6 +41,11 @@ class Http1Rows:
         tap = self._tap
         if tap is not None:
             tap.write(self._stream_index, direction, timestamp, kind, data)
+
+    def outlet(self, direction: i64, exchange: Exchange) -> Outlet | None:
+        """Where a follower wants the content of a message."""
+        tap = self._tap
+        return None if tap is None else tap.outlet(self._stream_index, exchange.index, _SIDES[direction])
 
     def drop(self) -> None:
         """Forget what was made."""

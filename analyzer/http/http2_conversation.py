@@ -50,7 +50,9 @@ class Http2Conversation(FrameReceiver):
         self._streams = OpenStreams(stream.scope, stream.depth == 0, sides, rows, tunnels)
         self._flow_control = FlowControl(sides, rows)
         mode = stream.context.content if stream.context.content in ("hash", "store") else ""
-        self._sections = Sections(mode, stream.scope.content_budget() if mode else None, sides, rows, tunnels)
+        self._sections = Sections(
+            mode, stream.scope.content_budget() if mode or stream.scope.tap is not None else None, sides, rows, tunnels
+        )
         self._tap = stream.scope.tap
 
     def _side(self, direction: i64) -> Side:

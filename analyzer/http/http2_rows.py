@@ -4,6 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer.codecs.content import Outlet
 from analyzer.codecs.http2_exchange import Exchange, Half
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
@@ -71,6 +72,11 @@ class Http2Rows:
             for line in lines:
                 text += (b"?" if line.name is None else line.name) + b": " + (b"?" if line.value is None else line.value) + b"\n"
             tap.write(exchange.index, side.direction, side.framer.timestamp, "fields", bytes(text))
+
+    def outlet(self, exchange: Exchange, direction: i64) -> Outlet | None:
+        """Where a follower wants the content of a message."""
+        tap = self._tap
+        return None if tap is None else tap.outlet(exchange.index, 0, _SIDES[direction])
 
     def _end_content(self, exchange: Exchange, half: Half, direction: i64) -> str | None:
         """End the content of a message; returns its hash."""

@@ -19,6 +19,7 @@ from analyzer.codecs.http2_exchange import (
 )
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
+from analyzer.dissector import TO_CLIENT, TO_SERVER
 from analyzer.http.http2_rows import Http2Rows
 from analyzer.http.http2_tunnels import Tunnels
 from analyzer.records import FieldLine
@@ -88,8 +89,8 @@ class Sections:
             self._rows.object_to_section(side, exchange, "a request with :method")
         if exchange.method == b"CONNECT":
             self._tunnels.request(side, exchange)
-        elif self._content_mode and not is_stream_end:
-            exchange.request.content = Content(self._content_mode, content_encoding_of(lines), is_known, self._content_budget)
+        elif not is_stream_end:
+            exchange.request.content = self._content(exchange, TO_SERVER, content_encoding_of(lines), is_known)
         self._rows.add_section(side, exchange, "request", "header", lines)
 
     def _check_authority(self, side: Side, exchange: Exchange, host: bytes | None) -> None:
@@ -154,8 +155,15 @@ class Sections:
             exchange.early_response = lines if is_known else None
         if exchange.is_connect:
             self._tunnels.answer(side, exchange, lines, is_known)
-        if self._content_mode and not is_stream_end and not exchange.has_tunnel:
-            half.content = Content(self._content_mode, exchange.content_encoding, is_known, self._content_budget)
+        if not is_stream_end and not exchange.has_tunnel:
+            half.content = self._content(exchange, TO_CLIENT, exchange.content_encoding, is_known)
+
+    def _content(self, exchange: Exchange, direction: i64, codings: bytes | None, is_coding_known: bool) -> Content | None:
+        """What takes the content of a message, None where nobody wants it."""
+        outlet = self._rows.outlet(exchange, direction)
+        if not self._content_mode and outlet is None:
+            return None
+        return Content(self._content_mode, codings, is_coding_known, self._content_budget, outlet)
 
     # --- responses with an unknown status ---
 

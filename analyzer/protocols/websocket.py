@@ -219,7 +219,11 @@ class MessageRows(MessageReceiver):
         """Give the tap what was decoded."""
         tap = self._stream.scope.tap
         if tap is not None and message.tapped:
-            tap.write(self._stream.stream_index, direction, message.started_at, "message", b"".join(message.tapped))
+            piece = b"".join(message.tapped)
+            tap.write(self._stream.stream_index, direction, message.started_at, "message", piece)
+            outlet = tap.outlet(self._stream.stream_index, message.index, DIRECTION_NAMES[direction])
+            if outlet is not None:
+                outlet.write(piece)
             message.tapped = []
             message.tapped_bytes = 0
 

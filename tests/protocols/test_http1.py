@@ -118,14 +118,16 @@ class Paper:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         self.pieces.append((stream_index, direction, timestamp, kind, data))
 
+    def outlet(self, stream_index: int, index: int, part: str) -> None:
+        """Contents are not wanted on their own."""
+
 
 def run(
     events: Sequence[Event], content: str = "preview", chunk: int = 0, is_tapped: bool = False, name: str | None = "http1"
 ) -> list[Any]:
     context = Context([Http1Dissector, WebSocketEar, Http2Ear, TunnelEar], content=content)
     if is_tapped:
-        context.tap = Paper()
-        context.tapped_connection = 1
+        context.taps = {1: Paper()}
     scope = Scope(context, 1, "tcp", 80, roles_proven=True)
     stream = Stream(scope, name=name)
     rows: list[Any] = []

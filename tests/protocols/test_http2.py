@@ -515,12 +515,14 @@ class Tap:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         self.heard.append((stream_index, direction, kind, data))
 
+    def outlet(self, stream_index: int, index: int, part: str) -> None:
+        """Contents are not wanted on their own."""
+
 
 def test_a_follower_gets_fields_and_content_of_each_stream() -> None:
     context = Context([Http2Dissector])
     tap = Tap()
-    context.tap = tap
-    context.tapped_connection = 7
+    context.taps = {7: tap}
     it = Conversation(start=False)
     it.stream = Stream(Scope(context, 7, "tcp", 80, True), None, "http2")
     it.send(TO_SERVER, PREFACE + settings() + it.request(1, "/a"))

@@ -656,11 +656,14 @@ class Tape:
         if kind == "message":
             self.written.append((stream_index, direction, timestamp, kind, data))
 
+    def outlet(self, stream_index: int, index: int, part: str) -> None:
+        """Contents are not wanted on their own."""
+
 
 def test_a_followed_stream_gives_its_decoded_messages_to_the_tap() -> None:
     context = Context([WebSocketDissector])
-    context.tap = tape = Tape()
-    context.tapped_connection = 7
+    tape = Tape()
+    context.taps = {7: tape}
     stream = Stream(Scope(context, 7, "tcp", 80, True), None, "websocket", None, DEFLATE)
     large = frame(b"\x01" * 3000, 2)
     stream.feed(TO_CLIENT, bytes.fromhex("c107f248cdc9c90700") + large[:50], 10, 10, 1)
