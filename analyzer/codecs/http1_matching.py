@@ -18,6 +18,7 @@ class Matching:
     def __init__(self) -> None:
         self.waiting: list[Exchange] = []  # for their final response, oldest first
         self.orphan: Exchange | None = None  # a response without request whose final part is still to come
+        self.is_answer_awaited = False  # the next response answers a request that was made outside of this stream
         self.over: str | None = None  # why no request gets a response any more
         self.is_in_doubt = False  # requests before the capture may be outstanding
         self.is_response_due = False  # … and no response has come since a hole that may hold requests
@@ -27,7 +28,7 @@ class Matching:
 
     def knows_next(self) -> bool:
         """Tell whether it is settled what a response that begins now belongs to, even if that is no known request."""
-        return self.is_in_doubt or self.orphan is not None or len(self.waiting) > 0
+        return self.is_in_doubt or self.is_answer_awaited or self.orphan is not None or len(self.waiting) > 0
 
     def add(self, exchange: Exchange, is_response_under_way: bool) -> None:
         """Put a request in the queue, where there can be a response to it."""
@@ -50,6 +51,9 @@ class Matching:
 
     def answered(self, started_at: i64, is_final: bool) -> Exchange | None:
         """The exchange of the response that began at ``started_at``; None where that is a new one without request."""
+        if self.is_answer_awaited:
+            self.is_answer_awaited = False
+            return None
         orphan = self.orphan
         if orphan is None and self.waiting:
             exchange = self.waiting[0]

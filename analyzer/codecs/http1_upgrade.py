@@ -21,6 +21,8 @@ def next_protocol(exchange: Exchange) -> tuple[str | None, dict[str, str]]:
     if protocol == b"h2c":
         _add_request(facts, exchange)
         return "http2", facts
+    if protocol.startswith(b"tls/"):
+        facts["response_awaited"] = "yes"  # to this request, inside TLS: RFC 2817 section 3.3
     return None, facts
 
 

@@ -1,16 +1,51 @@
-"""What a certificate says of its owner (RFC 5280)."""
+"""What a certificate says of its owner (RFC 5280), and Certificate messages that were compressed (RFC 8879)."""
 
 import hashlib
 import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import i64
+
 from analyzer import limits
+from analyzer.codecs.content_codings import CodingError, decoder_of
+from analyzer.errors import ProtocolError
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ALGORITHMS: Final = {1: b"deflate", 2: b"br", 3: b"zstd"}  # the first one is the zlib format
+_COMPRESSED_HEADER_BYTES: Final = 8
+_RFC_8879: Final = "RFC 8879 section 4"
+
+
+def decompressed(body: bytes) -> bytes:
+    """The body of the Certificate message that a CompressedCertificate stands for. Raises ``ProtocolError``."""
+    if len(body) < _COMPRESSED_HEADER_BYTES:
+        raise ProtocolError(f"{_COMPRESSED_HEADER_BYTES} bytes of CompressedCertificate", str(len(body)), _RFC_8879)
+    coding = _ALGORITHMS.get(int.from_bytes(body[:2], "big"))
+    length: i64 = int.from_bytes(body[2:5], "big")
+    compressed: i64 = int.from_bytes(body[5:8], "big")
+    if coding is None or compressed != len(body) - _COMPRESSED_HEADER_BYTES or length > limits.TLS_MESSAGE_BYTES:
+        required = f"zlib, brotli or zstd, and at most {limits.TLS_MESSAGE_BYTES} bytes"
+        raise ProtocolError(required, f"algorithm {int.from_bytes(body[:2], 'big')}, {length} bytes", _RFC_8879)
+    decoder = decoder_of(coding)
+    decoder.put(body[_COMPRESSED_HEADER_BYTES:])
+    pieces: list[bytes] = []
+    size: i64 = 0
+    try:
+        while size <= length:
+            piece = decoder.take()
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+    except CodingError as error:
+        raise ProtocolError("a compressed certificate", str(error), _RFC_8879) from error
+    if size != length or not decoder.is_finished():
+        raise ProtocolError(f"{length} bytes behind a compressed certificate", "another number", _RFC_8879)
+    return b"".join(pieces)
 
 
 class CertificateFacts:

@@ -75,6 +75,7 @@ class Side:
         self.messages = MessageReader()
         self.hellos: i64 = 0  # but for retries
         self.changes: i64 = 0  # of keys, by ChangeCipherSpec
+        self.has_decompressed = False  # its certificate; once is all that a connection needs
         self.decryptor: Decryptor | None = None
         self.search: RecordSearch | None = None
         self.failures: i64 = 0  # records that did not authenticate, before the first that did

@@ -43,6 +43,7 @@ class Http1Conversation:
         self._reader = HeadReader(stream.context.field_lines)
         self._exchanges: i64 = 0  # begun so far
         self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
+        self.matching.is_answer_awaited = "response_awaited" in stream.facts
 
     def decline(self, side: Side) -> None:
         """Say which of the next bytes nobody needs."""
@@ -202,6 +203,8 @@ class Http1Conversation:
             self.end_message(side, exchange, timestamp, packet)
         elif state == LOST:
             self.lose(side, timestamp, packet, "content of a length that is not known")
+        elif state == UNTIL_CLOSE and method is None and 200 <= head.status_code <= 299:
+            self.lose(side, timestamp, packet, "content, or a tunnel")
         else:
             side.reach(timestamp, packet)
             side.remaining = head.content_length if state == CONTENT else 0

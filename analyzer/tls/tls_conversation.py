@@ -267,7 +267,9 @@ class TlsConversation:
     def _open_child(self) -> Stream:
         child = self._child
         if child is None:
-            facts = {} if self.negotiation.alpn is None else {"alpn": self.negotiation.alpn}
+            facts = dict(self._stream.facts)  # of an upgrade
+            if self.negotiation.alpn is not None:
+                facts["alpn"] = self.negotiation.alpn
             name = _CHILDREN.get(self.negotiation.alpn) if self.negotiation.alpn is not None else None
             child = self._stream.child(name, None, facts)
             self._child = child

@@ -7,11 +7,13 @@ handshake, traffic, and one more with each KeyUpdate. In TLS 1.2 (RFC 5246) Chan
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.tls_certificates import decompressed
 from analyzer.codecs.tls_decryption import EARLY, HANDSHAKE_KEYS, TRAFFIC, Decryptor, Trials
 from analyzer.codecs.tls_handshake import (
     CERTIFICATE,
     CLIENT_HELLO,
     CLIENT_KEY_EXCHANGE,
+    COMPRESSED_CERTIFICATE,
     EARLY_DATA,
     ENCRYPTED_EXTENSIONS,
     END_OF_EARLY_DATA,
@@ -219,7 +221,11 @@ class Negotiation:
         elif kind == ENCRYPTED_EXTENSIONS and side.direction == TO_CLIENT:
             self._encrypted_extensions(message)
         elif kind == CERTIFICATE:
-            self._certificate(side, message)
+            self._certificate(side, message.body)
+        elif kind == COMPRESSED_CERTIFICATE and self.facts.is_tls13:
+            if not side.has_decompressed:
+                side.has_decompressed = True
+                self._certificate(side, decompressed(message.body))
         elif kind == FINISHED:
             self._finished(side, record)
         elif (kind == KEY_UPDATE and side.decryptor is not None and self.facts.is_tls13) or (
@@ -281,9 +287,9 @@ class Negotiation:
         self.accepts_early_data = found.accepts_early_data
         self.alpn = found.alpn
 
-    def _certificate(self, side: Side, message: Message) -> None:
+    def _certificate(self, side: Side, body: bytes) -> None:
         is_server = side.direction == TO_CLIENT
-        found = certificates(message.body, self.facts.is_tls13)
+        found = certificates(body, self.facts.is_tls13)
         if is_server and side.hellos == 1 and not self.facts.is_tls13 and self.facts.row.is_resumed is None:
             self.facts.row.is_resumed = False
         if found:

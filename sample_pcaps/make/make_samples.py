@@ -11,6 +11,7 @@ import encapsulation_samples  # noqa: F401  # each registers its samples
 import http1_samples  # noqa: F401
 import http2_samples  # noqa: F401
 import tcp_samples  # noqa: F401
+import tls_inside_samples  # noqa: F401
 import tls_samples  # noqa: F401
 import websocket_samples  # noqa: F401
 from samples import REGISTRY, SAMPLES_FOLDER, note

@@ -73,3 +73,13 @@ def test_the_end_says_why_there_is_no_response() -> None:
     assert late.fields_complete
     matching.forget()
     assert (matching.ended, matching.over) == ([], "cut")
+
+
+def test_a_response_that_was_asked_for_elsewhere_is_none_to_the_first_request() -> None:
+    matching = Matching()
+    matching.is_answer_awaited = True
+    assert matching.knows_next()
+    first = request(0, 100)
+    matching.add(first, False)
+    assert matching.answered(90, True) is None
+    assert matching.answered(200, True) is first

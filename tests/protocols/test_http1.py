@@ -1214,6 +1214,14 @@ def test_a_hole_where_a_request_to_switch_protocols_was_answered_leaves_everythi
     assert (row.request_method, row.status_code, row.end_reason) == (b"CONNECT", None, "cut")
 
 
+def test_what_follows_a_response_without_its_request_until_the_end_may_be_a_tunnel_and_is_no_content() -> None:
+    established = b"HTTP/1.0 200 Connection established\r\n\r\n"
+    found = run(dialogue(client(60), server(established), server(b"TUNNEL"), *CLOSING), "store")
+    (row,) = (row for row in found if isinstance(row, HttpExchangeRecord) and row.status_code is not None)
+    assert (row.status_code, row.response_content_bytes) == (200, None)
+    assert [row for row in found if type(row).__name__ == "HttpContentRecord"] == []
+
+
 def test_a_request_behind_a_hole_that_may_hold_requests_is_matched_only_after_a_response() -> None:
     found = run(dialogue(client(60), client(GET), server(HELLO), server(HELLO), *CLOSING))
     assert [(row.target, row.status_code) for row in found if isinstance(row, HttpExchangeRecord) and row.target] == [

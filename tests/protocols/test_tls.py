@@ -1,6 +1,7 @@
 """TLS: scripted ends whose every record is made here with the standard's words, and captures that others made."""
 
 import hashlib
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -242,6 +243,24 @@ def test_the_conversation_of_rfc_8448_is_read() -> None:
         TlsAlertRecord(7, 0, "to_server", 80, "warning", "close_notify", True, 8),
         TlsAlertRecord(7, 0, "to_client", 90, "warning", "close_notify", True, 9),
     ]
+
+
+def test_a_compressed_certificate_tells_as_much_and_is_undone_once() -> None:
+    der = bytes.fromhex(RFC8448["server_flight"])[51 : 51 + 0x1B0]
+    body = b"\0" + prefixed(prefixed(der, 3) + b"\0\0", 3)
+    coded = zlib.compress(body)
+    compressed = message(25, b"\0\1" + len(body).to_bytes(3) + prefixed(coded, 3))
+    wrong = message(25, b"\0\1" + len(body).to_bytes(3) + prefixed(coded[:-9], 3))
+    for said, subject, found in ((compressed + wrong, "CN=rsa", []), (wrong + compressed, None, ["another number"])):
+        tls = Tls13()
+        flight = tls.answer + tls["server_handshake"](message(8, prefixed(H2, 2)) + said + message(20, bytes(32)), 22)
+        pieces: list[Piece] = [(TO_SERVER, tls.hello), (TO_CLIENT, flight), (TO_CLIENT, tls["server"](b"content"))]
+        rows = rows_of(pieces, tls.keys())
+        row = handshake(rows)
+        assert (row.certificate_subject, row.certificate_issuer, row.is_decrypted) == (subject, subject, True)
+        assert row.certificate_sha256 == (hashlib.sha256(der).hexdigest() if subject else None)
+        assert [fault[1] for fault in faults(rows)] == found
+        assert heard(rows)[0] == ("to_client", b"content", 3)
 
 
 @pytest.mark.parametrize("suite", SUITES)
