@@ -9,10 +9,13 @@ from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord
 
 
 class Carrier:
-    """What carries the bytes of a connection, as far as its streams may ask."""
+    """What carries the bytes of a stream, as far as the stream may ask."""
 
     def acknowledged(self, direction: i64) -> i64:
-        """How many bytes of a direction, from its first one on, its receiver can have had by now at most; -1: not known."""
+        """How many bytes of a direction, from its first one on, its receiver can have had by now at most; -1: not known.
+
+        Missing bytes count where their number is known.
+        """
         return -1
 
 

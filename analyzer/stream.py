@@ -21,7 +21,7 @@ from analyzer.dissector import (
 from analyzer.errors import ProtocolError
 from analyzer.probing import Beginnings, Held, Probing
 from analyzer.records import AnomalyRecord, Rows, StreamRecord
-from analyzer.scope import Scope
+from analyzer.scope import Carrier, Scope
 
 EVERYTHING: Final = 1 << 62  # declines all further bytes of a direction
 
@@ -37,8 +37,10 @@ class Stream:
         protocol_stream_id: str | None = None,
         facts: Facts | None = None,
         stream_index: i64 = 0,
+        carrier: Carrier | None = None,
     ) -> None:
         self.scope = scope
+        self.carrier = scope.carrier if parent is None else carrier
         self.context = scope.context
         self.connection_id = scope.connection_id
         self.stream_index = stream_index
@@ -229,15 +231,21 @@ class Stream:
     # --- for the dissector of this stream ---
 
     def child(
-        self, name: str | None, protocol_stream_id: str | None = None, facts: Facts | None = None, stream_index: i64 = -1
+        self,
+        name: str | None,
+        protocol_stream_id: str | None = None,
+        facts: Facts | None = None,
+        stream_index: i64 = -1,
+        carrier: Carrier | None = None,
     ) -> "Stream":
         """Open a stream inside this one, dissected by ``name``, or by probing when that is None.
 
-        ``stream_index`` is given where the number was taken before (``scope.new_stream_index()``).
+        ``stream_index`` is given where the number was taken before (``scope.new_stream_index()``), ``carrier`` where what
+        receivers had of the connection tells what they had of the child.
         """
         if stream_index < 0:
             stream_index = self.scope.new_stream_index()
-        return Stream(self.scope, self, name, protocol_stream_id, facts, stream_index)
+        return Stream(self.scope, self, name, protocol_stream_id, facts, stream_index, carrier)
 
     def decline(self, direction: i64, length: i64) -> None:
         """Say that the next ``length`` bytes of a direction are not needed; ``skipped`` tells when they have gone by.

@@ -41,6 +41,7 @@ class Record:
         self.released: i64 = 0
         self.first_packet: i64 = 0
         self.packet: i64 = 0
+        self.position: i64 = 0  # of its end, in the bytes of its direction
         self.reason: str | None = None  # of the end
 
 
@@ -53,6 +54,10 @@ class Side:
 
     def __init__(self, direction: i64) -> None:
         self.direction = direction
+        self.position: i64 = 0  # bytes so far, with those missing ones whose number is known
+        self.unread: i64 = 0  # of them, behind the record that has ended
+        self.given: i64 = 0  # bytes of content so far, counted likewise
+        self.given_position: i64 = 0  # of the end of the record that held the last of them
         self.state: i64 = IN_HEADER
         self.phase = Phase.PLAIN
         self.header = b""  # the part of one that has come

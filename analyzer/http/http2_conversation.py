@@ -47,7 +47,7 @@ class Http2Conversation(FrameReceiver):
         self._sides = sides
         self._rows = rows
         self._tunnels = tunnels
-        self._streams = OpenStreams(stream.scope, stream.depth == 0, sides, rows, tunnels)
+        self._streams = OpenStreams(stream.scope, stream.carrier, sides, rows, tunnels)
         self._flow_control = FlowControl(sides, rows)
         mode = stream.context.content if stream.context.content in ("hash", "store") else ""
         self._sections = Sections(

@@ -16,18 +16,17 @@ from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.http.http2_rows import Http2Rows
 from analyzer.http.http2_tunnels import Tunnels
 from analyzer.http.http2_unseen import UnseenBlocks, may_be_asked_further
-from analyzer.scope import Scope
+from analyzer.scope import Carrier, Scope
 
 
 class OpenStreams:
     """Finds streams by their numbers, opens and ends them."""
 
-    def __init__(self, scope: Scope, is_outermost: bool, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
-        """``is_outermost`` says that the bytes are those of the connection itself."""
+    def __init__(self, scope: Scope, carrier: Carrier | None, sides: Sides, rows: Http2Rows, tunnels: Tunnels) -> None:
         self.asked: i64 = -1  # the highest number of a stream that the client was seen to open
         self.answers = Answers()
         self.unseen = UnseenBlocks()
-        self._carrier = scope.carrier if is_outermost else None
+        self._carrier = carrier
         self.exchanges: dict[int, Exchange] = {}
         self.client_numbers = StreamNumbers(1)
         self.server_numbers = StreamNumbers(2)

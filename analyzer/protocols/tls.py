@@ -66,12 +66,16 @@ class TlsDissector:
 
     def feed(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Take bytes in order."""
-        self._take(self._conversation.side(direction), data, timestamp, released, packet)
+        side = self._conversation.side(direction)
+        side.position += len(data)
+        self._take(side, data, timestamp, released, packet)
         return self._flush()
 
     def skipped(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Count bytes of a record that nobody can read."""
         side = self._conversation.side(direction)
+        side.position += length
+        side.unread = 0
         if side.state == IN_BODY:
             side.remaining -= length
             if side.remaining == 0:
@@ -82,6 +86,9 @@ class TlsDissector:
         """Go on behind the record that the hole is in; or seek where one begins."""
         side = self._conversation.side(direction)
         side.is_whole = False
+        side.unread = 0
+        if length is not None:
+            side.position += length
         if side.state == IN_BODY and length is not None and length <= side.remaining:
             side.is_holed = True
             side.pieces = []
@@ -129,7 +136,7 @@ class TlsDissector:
     # --- framing ---
 
     def _take(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
-        """Take the records, or parts of them, in ``data``."""
+        """Take the records, or parts of them, in ``data``, which the direction's position counts already."""
         at: i64 = 0
         end: i64 = len(data)
         while at < end:
@@ -139,6 +146,7 @@ class TlsDissector:
                     side.pieces.append(data[at:stop])
                 side.remaining -= stop - at
                 at = stop
+                side.unread = end - at
                 if side.remaining == 0:
                     self._end_record(side, timestamp, released, packet)
             elif side.state == IN_HEADER:
@@ -174,6 +182,7 @@ class TlsDissector:
             self._lose_framing(side, 0, timestamp, packet)
             return at if known == 0 else after
         side.header = b""
+        side.unread = end - after
         if side.remaining == 0:
             self._end_record(side, timestamp, released, packet)
         return after
@@ -186,6 +195,7 @@ class TlsDissector:
         record.timestamp = timestamp
         record.released = released
         record.packet = packet
+        record.position = side.position - side.unread
         conversation = self._conversation
         if side.is_paused or conversation.negotiation.must_wait(side, record.kind):
             side.hold(record)
@@ -320,8 +330,7 @@ class TlsDissector:
         if at > 0:
             side.note_lost(UNKNOWN_LENGTH, at, side.lost_at, side.lost_packet)
         self._conversation.found_again(side)
-        for piece, timestamp, released, packet in search.pieces_from(at):
-            self._take(side, piece, timestamp, released, packet)
+        self._take_again(side, search, at)
 
     def _restart(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Take the first bytes of a direction whose beginning is missing: a hello shows that nothing of the connection is."""
@@ -341,8 +350,14 @@ class TlsDissector:
             self._resume()
             return
         side.state = IN_HEADER
-        for piece, when, until, number in search.pieces_from(0):
-            self._take(side, piece, when, until, number)
+        self._take_again(side, search, 0)
+
+    def _take_again(self, side: Side, search: RecordSearch, start: i64) -> None:
+        """Take what a search holds, from the place on where a record begins."""
+        side.position -= search.size() - start
+        for piece, timestamp, released, packet in search.pieces_from(start):
+            side.position += len(piece)
+            self._take(side, piece, timestamp, released, packet)
 
 
 DISSECTORS: Final[list[type[Dissector]]] = [TlsDissector]

@@ -16,6 +16,7 @@ from analyzer.codecs.tls_side import UNKNOWN_LENGTH, Phase, Record, Side
 from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.errors import ProtocolError
 from analyzer.records import Rows
+from analyzer.scope import Carrier
 from analyzer.stream import Stream
 from analyzer.tls.tls_negotiation import Negotiation
 from analyzer.tls.tls_rows import TlsAlertRecord
@@ -25,8 +26,8 @@ _LEVELS = (None, "warning", "fatal")
 _CLOSE_NOTIFY = 0
 
 
-class TlsConversation:
-    """Takes the records of both directions in order."""
+class TlsConversation(Carrier):
+    """Takes the records of both directions in order, and carries the stream inside."""
 
     def __init__(self, stream: Stream) -> None:
         self.to_server = Side(TO_SERVER)
@@ -45,6 +46,19 @@ class TlsConversation:
     def is_closing(self) -> bool:
         """Whether nothing more comes."""
         return self.to_server.is_closing and self.to_client.is_closing
+
+    def acknowledged(self, direction: i64) -> i64:
+        """How many bytes of content the receiver of a direction can have had by now at most; -1: not known.
+
+        A record has more bytes than its content.
+        """
+        carrier = self._stream.carrier
+        known: i64 = -1 if carrier is None else carrier.acknowledged(direction)
+        if known < 0:
+            return -1
+        side = self.side(direction)
+        ahead = known - side.given_position
+        return side.given + (ahead if ahead > 0 else 0)
 
     # --- records ---
 
@@ -262,6 +276,8 @@ class TlsConversation:
         child = self._open_child()
         if side.has_lost:
             self._tell_lost(side, child)
+        side.given += length
+        side.given_position = record.position
         self.rows += child.deliver(side.direction, content, 0, length, record.timestamp, record.released, record.packet)
 
     def _open_child(self) -> Stream:
@@ -271,7 +287,7 @@ class TlsConversation:
             if self.negotiation.alpn is not None:
                 facts["alpn"] = self.negotiation.alpn
             name = _CHILDREN.get(self.negotiation.alpn) if self.negotiation.alpn is not None else None
-            child = self._stream.child(name, None, facts)
+            child = self._stream.child(name, None, facts, carrier=self)
             self._child = child
             self._facts.row.is_decrypted = True
             for side in (self.to_server, self.to_client):
@@ -284,7 +300,10 @@ class TlsConversation:
         if not side.has_lost:
             return
         side.forget_lost()
-        length = None if side.lost_exactly == UNKNOWN_LENGTH else side.lost_exactly
+        length: int | None = None
+        if side.lost_exactly != UNKNOWN_LENGTH:
+            length = side.lost_exactly
+            side.given += side.lost_exactly
         at_most = None if side.lost_at_most == UNKNOWN_LENGTH else side.lost_at_most
         self.rows += child.gap(side.direction, length, at_most, side.lost_at, side.lost_packet)
 
