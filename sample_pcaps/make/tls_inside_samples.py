@@ -1,4 +1,4 @@
-"""TLS that begins inside something else, and certificates that are compressed: tinyproxy, GnuTLS, scripted ends."""
+"""TLS that begins inside something else, and certificates that are compressed: tinyproxy, nghttpx, GnuTLS, scripted ends."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from lab import SERVER, Lab
 from samples import EXCHANGE, Expected, nginx_rows, read_all, require, sample
 from tls_samples import FILES, NAME, ORIGIN, PORT, Keys, capturing, fetch, secure_nginx
 
-PROXY_PORT, UPGRADE_PORT = 3128, 8080
+PROXY_PORT, SECURE_PROXY_PORT, UPGRADE_PORT = 3128, 3129, 8080
 ALGORITHMS = ("zlib", "brotli", "zstd")
 
 
@@ -44,6 +44,40 @@ def connect_proxy(path: Path) -> Expected:
     expected.add("http_exchanges", tunnel, *rows[:2], tunnel, *rows[2:], refused)
     told = {"server_name": NAME, "version": "TLS 1.3", "is_decrypted": True, "undecrypted_records": 0, "stream_index": 1}
     expected.add("tls_handshakes", told | {"alpn": "http/1.1"}, told | {"alpn": "h2"})
+    return expected
+
+
+@sample("tls/in_tls", ".pcapng")
+def in_tls(path: Path) -> Expected:
+    """TLS inside TLS: a proxy that is itself asked in TLS, by CONNECT."""
+    with Lab() as lab:
+        keys, proxy = Keys(lab.folder), Keys(lab.folder, "proxy.test")
+        configuration = lab.folder / "tinyproxy.conf"
+        configuration.write_text(f"Port {PROXY_PORT}\nListen 127.0.0.1\nConnectPort {PORT}\nDisableViaHeader Yes\n")
+        with secure_nginx(lab, keys, "http2") as log:
+            behind = lab.server.start(["tinyproxy", "-d", "-c", str(configuration)], lab.folder / "tinyproxy.log")
+            lab.await_port(PROXY_PORT)
+            command = ["nghttpx", "--http2-proxy", "-f", f"{SERVER},{SECURE_PROXY_PORT}", "-b", f"127.0.0.1,{PROXY_PORT}"]
+            process = lab.server.start(
+                [*command, "--workers=1", str(proxy.private), str(proxy.certificate)], lab.folder / "nghttpx.log"
+            )
+            lab.await_port(SECURE_PROXY_PORT)
+            through = ["-x", f"https://proxy.test:{SECURE_PROXY_PORT}", "--proxy-cacert", str(proxy.certificate)]
+            through += ["--resolve", f"proxy.test:{SECURE_PROXY_PORT}:{SERVER}", "--connect-to", f"{NAME}:{PORT}:{SERVER}:{PORT}"]
+            with capturing(lab, path, keys):
+                fetch(lab, keys, *through, "--http2", f"{ORIGIN}/index.html", f"{ORIGIN}/small.json", http_version="2")
+            lab.server.stop(process)
+            lab.server.stop(behind)
+        rows = nginx_rows(log, *EXCHANGE)
+    require(len(rows) == 2, f"{len(rows)} exchanges in the log")
+    expected = Expected(
+        f"curl 7.88 through nghttpx 1.52, asked in TLS (port {SECURE_PROXY_PORT}), and tinyproxy 1.11 behind it, to nginx 1.22; "
+        "rows inside the tunnel from nginx's access log, of CONNECT as curl was told"
+    )
+    connect = {"request_method": "CONNECT", "http_version": "1.1", "authority": f"{SERVER}:{PORT}", "status_code": 200}
+    expected.add("http_exchanges", connect, *rows)
+    told = {"is_decrypted": True, "undecrypted_records": 0}
+    expected.add("tls_handshakes", told | {"server_name": "proxy.test"}, told | {"server_name": NAME, "alpn": "h2"})
     return expected
 
 

@@ -120,6 +120,8 @@ def test_keys_are_found_for_handshakes_inside_tls_and_for_cut_ones(unmux, sample
     assert unmux("keys", sample, "--extract", "-o", output).status == 0
     randoms = {line.split()[1] for line in output.read_bytes().splitlines()}
     assert len(randoms) >= 2  # the second ClientHello is encrypted
+    outcome = unmux("keys", samples / "tls" / "in_tls.pcapng", "--extract", "-o", tmp_path / "both.log")
+    assert outcome.err.splitlines()[-1].endswith("keys of 2 of 2 TLS handshakes")
     packets = packets_in(sample)
     hello = next(number for number, packet in enumerate(packets) if b"server.test" in packet[1])
     cut = bare(tmp_path / "cut.pcap", packets[: hello + 1])
