@@ -186,7 +186,7 @@ class StreamRecord(Record):
     messages_to_server: "Annotated[int, capture('messages of its protocol towards the server')]" = 0
     messages_to_client: "Annotated[int, capture('messages of its protocol towards the client')]" = 0
     missing_bytes: "Annotated[int, capture('bytes, both ways, that the capture lacks')]" = 0
-    stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole')]" = 0
+    stalled_ns: "Annotated[int | None, capture('time in which its bytes had arrived and waited behind a hole, or for a flow-control window of HTTP/2; NULL where such windows could not be followed')]" = 0
     end_reason: "Annotated[str | None, capture('how it ended: complete, fin, reset, timeout, capture_end, limit, protocol_error')]" = None
     first_packet: "Annotated[int | None, capture('frame number of its first packet')]" = None
     last_packet: "Annotated[int | None, capture('frame number of its last packet')]" = None
@@ -195,12 +195,12 @@ class StreamRecord(Record):
 @mypyc_attr(native_class=False)
 @record("stalls", "time in which bytes that had arrived, or were ready to be sent, could not be delivered")
 class StallRecord(Record):
-    """A hole in TCP that was filled, or a flow-control window at zero."""
+    """A hole in TCP that was filled, or a window at zero: the receive window of TCP, a flow-control window of HTTP/2."""
 
     connection_id: "Annotated[int, capture('the connection')]"
     stall_index: "Annotated[int, capture('number within the connection')]"
     direction: "Annotated[str, capture('to_server or to_client: the way the bytes went')]"
-    kind: "Annotated[str, capture('tcp_hole, connection_window or stream_window')]"
+    kind: "Annotated[str, capture('tcp_hole, tcp_window, connection_window or stream_window')]"
     stream_index: "Annotated[int | None, capture('the stream whose window it was, for stream_window')]" = None
     started_at: "Annotated[int | None, time('first byte that had to wait, or the window reaching zero')]" = None
     ended_at: "Annotated[int | None, time('the hole filled, or the window opened')]" = None

@@ -120,6 +120,8 @@ class Acknowledgments(Delivery):
         edge = position + (segment.window << shift)
         if edge > peer.edge:
             peer.edge = edge
+        if segment.window == 0 or peer.is_watched:
+            self._note_window(peer, segment, timestamp, frame)
         if position == known:
             if segment.original_payload_length == 0 and not segment.flags & (SYN | FIN) and segment.window == window_before:
                 self._count_repetition(peer, segment, position, timestamp, frame)
@@ -146,12 +148,57 @@ class Acknowledgments(Delivery):
 
     def _time_handshake(self, server: Half, segment: Segment, timestamp: i64) -> None:
         """Time the ACK that ends the handshake."""
-        if segment.acknowledgment == (server.isn + 1) & SEQUENCE_MASK and timestamp >= self.syn_ack_at:
+        is_bare = segment.original_payload_length == 0  # else the ACK may be missing: bytes come when there are some
+        if is_bare and segment.acknowledgment == (server.isn + 1) & SEQUENCE_MASK and timestamp >= self.syn_ack_at:
             self.client_rtt = timestamp - self.syn_ack_at
             if self.server_rtt >= 0:
                 self.round_trip = self.server_rtt + self.client_rtt
         else:
             self.syn_ack_at = AMBIGUOUS
+
+    def _note_window(self, sender: Half, segment: Segment, timestamp: i64, frame: i64) -> None:
+        """See whether the window that an end may send into was closed, or opened again (RFC 9293 section 3.8.6)."""
+        if segment.window == 0:
+            if segment.flags & SYN:
+                return
+            disorder = sender.in_disorder()
+            disorder.opened_at = UNSEEN
+            if disorder.closed_at < 0:
+                disorder.closed_at = timestamp
+                disorder.closed_packet = frame
+            sender.is_watched = True
+            sender.is_smooth = False
+            return
+        known = sender.disorder
+        if known is not None and known.closed_at >= 0 and known.opened_at < 0:
+            known.opened_at = timestamp
+            known.opened_packet = frame
+
+    def end_window_stall(self, half: Half, end: i64) -> Rows:
+        """Tell how long bytes that follow, up to ``end``, had to wait because their receiver's window was at zero."""
+        disorder = half.disorder
+        if disorder is None or disorder.opened_at < 0 or end <= half.highest:
+            return []
+        started_at = disorder.closed_at
+        ended_at = disorder.opened_at
+        disorder.closed_at = UNSEEN
+        disorder.opened_at = UNSEEN
+        half.is_watched = half.needs_watch()
+        if ended_at <= started_at:
+            return []
+        stall = StallRecord(
+            connection_id=self.connection_id,
+            stall_index=self.need_scope().new_stall_index(),
+            direction=DIRECTION_NAMES[half.side ^ self.client_side],
+            kind="tcp_window",
+            started_at=started_at,
+            ended_at=ended_at,
+            duration_ns=ended_at - started_at,
+            evidence="data_after_update",
+            first_packet=disorder.closed_packet,
+            last_packet=disorder.opened_packet,
+        )
+        return self.when_roles_are_known([stall])
 
     def _count_repetition(self, sender: Half, segment: Segment, position: i64, timestamp: i64, frame: i64) -> None:
         """Count acknowledgments that repeat the one before: the receiver misses something (RFC 5681 section 2)."""

@@ -84,6 +84,14 @@ class Disorder:
         self.repeated_packet: i64 = 0
         self.selective_bytes: i64 = 0  # acknowledged beyond it (RFC 2018)
         self.stalled_at: i64 = UNKNOWN  # the position the receiver waits for, when the sender has sent it again
+        self.closed_at: i64 = UNKNOWN  # when its peer's window reached zero, until it sends into an open one
+        self.closed_packet: i64 = 0
+        self.opened_at: i64 = UNKNOWN  # when that window was opened
+        self.opened_packet: i64 = 0
+
+    def has_to_be_told(self) -> bool:
+        """Whether acknowledgments end something."""
+        return self.stalled_at >= 0 or self.closed_at >= 0
 
 
 class Half:
@@ -176,7 +184,7 @@ class Half:
     def needs_watch(self) -> bool:
         """Whether acknowledgments of its bytes decide something."""
         disorder = self.disorder
-        return self.hole_end() >= 0 or (disorder is not None and disorder.stalled_at >= 0)
+        return self.hole_end() >= 0 or (disorder is not None and disorder.has_to_be_told())
 
     def hole_end(self) -> i64:
         """Position where the first hole ends, -1 when there is none."""

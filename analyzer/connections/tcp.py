@@ -98,7 +98,7 @@ class TcpConnection(Acknowledgments):
     def _choose_way(self, half: Half) -> None:
         """Say whether the next packets of an end may take the short way."""
         disorder = half.disorder
-        is_orderly = disorder is None or (not disorder.backlog.pieces and disorder.marks is None)
+        is_orderly = disorder is None or (not disorder.backlog.pieces and disorder.marks is None and disorder.closed_at < 0)
         is_timed = self.syn_ack_at < 0 or self.client_rtt >= 0
         noted = self.history.noted >> (8 * half.side)
         is_open = half.next >= 0 and half.fin < 0 and half.ended is None and not half.starts_unknown
@@ -120,9 +120,9 @@ class TcpConnection(Acknowledgments):
             half.begin_late(sequence, length)
             half.starts_unknown = True
         position = extended(sequence, half.next)
-        rows: Rows = []
+        rows = self.end_window_stall(half, position + length)
         if half.fin >= 0 and position + length > half.fin:
-            rows = self._beyond_fin(half, position, length, timestamp, frame)
+            rows += self._beyond_fin(half, position, length, timestamp, frame)
             length = half.fin - position
             if length <= 0:
                 return rows

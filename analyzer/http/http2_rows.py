@@ -187,7 +187,7 @@ class Http2Rows:
                 None if response.ended_at < 0 else response.ended_at,
                 duration(started, response.ended_at),
                 duration(started, response.started_at),
-                exchange.stalled,
+                self._stalled(exchange),
                 request.missing_bytes,
                 response.missing_bytes,
                 request.content_size(exchange.reset_direction == TO_SERVER),
@@ -229,7 +229,7 @@ class Http2Rows:
                 1 if request.has_header and exchange.number & 1 else 0,
                 1 if response.has_header else 0,
                 request.missing_bytes + response.missing_bytes,
-                exchange.stalled,
+                self._stalled(exchange),
                 end_reason,
                 None if exchange.first_packet < 0 else exchange.first_packet,
                 None if exchange.last_packet < 0 else exchange.last_packet,
@@ -237,6 +237,15 @@ class Http2Rows:
         )
 
     # --- closed windows ---
+
+    def _stalled(self, exchange: Exchange) -> int | None:
+        """How long a stream waited; None where its content may have waited for a window that could not be followed."""
+        sides = self._sides
+        if sides.windows_certain and sides.is_complete:
+            return exchange.stalled
+        has_content = exchange.request.content_bytes != 0 or exchange.response.content_bytes != 0
+        is_over = exchange.request.is_ended and exchange.response.is_ended
+        return None if has_content or not is_over or not exchange.is_witnessed() else exchange.stalled
 
     def add_stall(self, side: Side, kind: str, window: Window, stream_index: i64) -> i64:
         """Make the row of a window that was closed and opened again, -1 being the connection's; returns the stall's number."""

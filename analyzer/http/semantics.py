@@ -50,7 +50,7 @@ class HttpExchangeRecord(Record):
     response_ended_at: "Annotated[int | None, time('last byte of the final response')]" = None
     duration_ns: "Annotated[int | None, time('first byte of the request to last of the response')]" = None
     time_to_first_byte_ns: "Annotated[int | None, time('first byte of the request to first of the final response')]" = None
-    stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole or at a closed window')]" = 0
+    stalled_ns: "Annotated[int | None, capture('time in which its bytes had arrived and waited behind a hole, or for a flow-control window of HTTP/2; NULL where such windows could not be followed')]" = 0
     request_missing_bytes: "Annotated[int, capture('bytes of the request that the capture lacks')]" = 0
     response_missing_bytes: "Annotated[int, capture('bytes of the response that the capture lacks')]" = 0
     request_content_bytes: "Annotated[int | None, conversation('request content without transfer coding, as sent')]" = None

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import limits
+from analyzer.records import StallRecord
 
 SENT_AT = bytes((1, 1, 8, 10))
 
@@ -457,6 +458,46 @@ def test_keep_alives_are_no_retransmissions(wire, client, server):
     wire.finish()
     assert (wire.connection.keep_alive_packets, wire.connection.retransmitted_packets) == (2, 0)
     assert wire.heard().content(0) == b"hello"
+
+
+def test_bytes_that_waited_for_a_window_of_zero_to_open_are_a_stall(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=10)
+    wire.tcp(server, client, "A", 5001, 1006, window=0, at=11)
+    wire.tcp(client, server, "A", 1005, 5001, b"o", at=20)  # a probe
+    wire.tcp(server, client, "A", 5001, 1006, window=0, at=21)
+    wire.tcp(server, client, "A", 5001, 1006, window=500, at=31)
+    wire.tcp(server, client, "A", 5001, 1006, window=900, at=32)
+    wire.tcp(client, server, "PA", 1006, 5001, b", world", at=33)
+    wire.tcp(server, client, "A", 5001, 1013, at=34)
+    wire.tcp(client, server, "PA", 1013, 5001, b"!", at=35)
+    wire.finish()
+    assert wire.stalls == [
+        StallRecord(
+            connection_id=1,
+            stall_index=0,
+            direction="to_server",
+            kind="tcp_window",
+            started_at=11_000_000,
+            ended_at=31_000_000,
+            duration_ns=20_000_000,
+            evidence="data_after_update",
+            first_packet=5,
+            last_packet=8,
+        )
+    ]
+    assert wire.heard().content(0) == b"hello, world!"
+
+
+def test_a_window_of_zero_that_nobody_wanted_to_send_into_is_no_stall(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=10)
+    wire.tcp(server, client, "A", 5001, 1006, window=0, at=11)
+    wire.tcp(server, client, "A", 5001, 1006, window=500, at=31)
+    wire.tcp(server, client, "PA", 5001, 1006, b"bye", at=32)
+    wire.tcp(client, server, "FA", 1006, 5004, at=40)
+    wire.finish()
+    assert wire.stalls == []
 
 
 def test_zero_window_probes_are_no_keep_alives_and_deliver_their_byte_once(wire, client, server):

@@ -59,6 +59,17 @@ def test_a_whole_connection_is_one_row(wire, client, server):
     ]
 
 
+def test_a_handshake_whose_last_packet_is_missing_has_no_round_trip(wire, client, server):
+    """The next packet of the client acknowledges the same, but was sent when there was something to send."""
+    wire.tcp(client, server, "S", 1000, at=1)
+    wire.tcp(server, client, "SA", 5000, 1001, at=2)
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=50)
+    wire.tcp(client, server, "A", 1006, 5001, at=60)
+    wire.finish()
+    row = wire.connection
+    assert (row.server_rtt_ns, row.client_rtt_ns, row.handshake_rtt_ns) == (1_000_000, None, None)
+
+
 def test_rows_of_a_closed_connection_wait_for_late_packets_but_not_for_the_end(wire, client, server):
     wire.handshake()
     wire.tcp(client, server, "FA", 1001, 5001)

@@ -399,6 +399,18 @@ def test_settings_can_open_a_window_that_was_closed() -> None:
     assert [(one.started_at, one.ended_at) for one in it.of(StallRecord) if isinstance(one, StallRecord)] == [(40, 60)]
 
 
+def test_where_windows_could_not_be_followed_nobody_knows_how_long_content_waited() -> None:
+    it = Conversation(start=False)
+    it.send(TO_SERVER, PREFACE + settings())
+    it.send(TO_CLIENT, settings() + frame(SETTINGS, ACK))
+    it.send(TO_SERVER, it.request(1) + it.request(3) + it.request(5))
+    it.send(TO_CLIENT, it.response(1) + frame(DATA, END_STREAM, 1, b"x"))
+    it.miss(TO_SERVER, 13)
+    it.send(TO_CLIENT, it.response(3) + frame(DATA, END_STREAM, 3, b"x"))
+    it.finish()
+    assert [it.exchange(index).stalled_ns for index in (1, 2, 3)] == [0, None, None]
+
+
 def test_bytes_that_waited_behind_a_hole_in_tcp_count_for_their_stream() -> None:
     it = Conversation()
     it.send(TO_SERVER, it.request(1) + it.request(3))
