@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 INSTALLED_FOR_TESTS := $(VENV)/installed-for-tests
-SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql')
+SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql' -o -name 'page.*')
 
 .PHONY: demo test lint bench fuzz docs clean
 

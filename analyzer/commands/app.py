@@ -49,7 +49,8 @@ REPORT_EXAMPLES = """\
 \b
 Examples:
   unmux report multiplexing capture.pcapng
-  unmux report overview out.duckdb --format json"""
+  unmux report overview out.duckdb --format json
+  unmux report waterfall out.duckdb --html waterfall.html"""
 
 KEYS_EXAMPLES = """\
 \b
@@ -252,6 +253,14 @@ def shell(
 def report(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The report's name; `unmux reports` lists them.")],
     where: Sources,
+    connection: Annotated[
+        str | None,
+        typer.Option("--connection", metavar="NUMBER", help="waterfall: only this connection.", show_default=False),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option("--html", metavar="FILE", help="waterfall: write a page for a browser instead.", show_default=False),
+    ] = None,
     format: Format = None,  # noqa: A002
     output: Output = None,
     force: Force = False,
@@ -261,16 +270,22 @@ def report(
     content: Content = "preview",
     frames: Frames = False,
 ) -> int:
-    """Print one report, or write it for programs."""
+    """Print one report, or write it for programs; a waterfall for a browser, too."""
     from analyzer import reports as known
     from analyzer.commands import output as printing
-    from analyzer.commands import source
+    from analyzer.commands import pages, source
 
     chosen = known.load(name)  # says that there is none before anything is read
     paths = [*where, *(read or [])]
+    source.choose_connection(chosen, connection)
     form = printing.checked_format(format, output, paths, force=force, sections=[part.heading for part in chosen.shown()])
+    if html is not None:
+        pages.check(chosen, html, paths, format or output, force=force)
     with source.opened(paths, source.Options(decode_as, content, frames, False, None, keylog)) as store:
-        source.write_report(store, name, form, output)
+        if html is not None:
+            pages.write(store, chosen, html)
+        else:
+            source.write_report(store, chosen, form, output)
     return 0
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.commands.signals import Interrupted, handle, restore
 from analyzer.errors import UnmuxError, UsageError
-from analyzer.text import escape_for_terminal
+from analyzer.text import escape_for_terminal, parse_place
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
     from analyzer.capture.capture_set import CaptureSet
+    from analyzer.reports import Report
     from analyzer.store import Store
 
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
@@ -27,6 +28,7 @@ PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and a
 _SWITCH_SECONDS = 0.0005  # how soon the thread that inserts gets its turn; Python's own 5 ms leave DuckDB idle
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT_BYTES = 64 << 20  # freed memory that stays with the process
+_OF_ONE = 200  # exchanges shown in a report of one connection
 _CONTENT_MODES = ("none", "preview", "hash", "store")
 
 
@@ -287,23 +289,39 @@ def console() -> "Console":
 def print_report(store: "Store", name: str) -> None:
     """Print a report to the terminal, fitted to its height, or to wherever standard output goes."""
     from analyzer import reports
+
+    _print(store, reports.load(name))
+
+
+def _print(store: "Store", chosen: "Report") -> None:
     from analyzer.commands.output import duckdb_errors
     from analyzer.reports import render
 
     where = console()
     with duckdb_errors():  # the tables of a file that another program made
-        render.report(store, reports.load(name), where, where.height - PROMPT_LINES if where.is_terminal else None)
+        render.report(store, chosen, where, where.height - PROMPT_LINES if where.is_terminal else None)
 
 
-def write_report(store: "Store", name: str, form: str, output: str | None) -> None:
+def choose_connection(chosen: "Report", said: str | None) -> None:
+    """Have a report be of one connection only. UsageError where it never is, or none is named like that."""
+    if said is None:
+        return
+    if not chosen.takes("connection"):
+        raise UsageError(f"--connection: the report {chosen.name} is of all connections")
+    found = parse_place(said)
+    if found is None or found[1] is not None:
+        raise UsageError(f"--connection takes a connection's number, such as 17, not {said!r}")
+    chosen.variables |= {"connection": found[0], "most_units": _OF_ONE}
+
+
+def write_report(store: "Store", chosen: "Report", form: str, output: str | None) -> None:
     """Write a report in a format for programs, or to a file."""
     from analyzer import reports
     from analyzer.commands import output as printing
 
-    chosen = reports.load(name)
     if form == "table":
         if output is None:
-            print_report(store, name)
+            _print(store, chosen)
         else:
             printing.write_page(store, chosen, output)
     else:

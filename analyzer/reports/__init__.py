@@ -10,11 +10,12 @@ A report file begins with comment lines ``-- title: …`` and ``-- about: …``;
 - ``-- empty: text``: said when there is no row; without it an empty section is left out.
 
 The name of a column says how its values are shown: ``*_ns`` is a duration, ``*_bytes`` a size, ``*_at`` a time,
-``*_share`` a share of 1, ``*_over_time`` a list of levels; ``connection`` holds connection_ids, which are shown as
+``*_share`` a share of 1, ``*_over_time`` a list of levels, ``*_bar`` phases on a time axis; ``connection`` holds connection_ids, which are shown as
 ``place()`` writes them; ``capture``, ``packet``, ``status`` and the like are numbers that are not counted. A column that is NULL in every row is left out. A column ``of_rows`` is not shown: it
 says how many rows there were before the LIMIT, and that the section may be shortened to fit a low terminal. A query
 whose only column is ``line`` writes its own sentences. A query after a line ``-- table: name`` is kept as a temporary
-table for the sections that follow.
+table for the sections that follow. Queries may ask for variables, ``getvariable('connection')`` being the connection_id of the
+one connection that is wanted, or NULL.
 """
 
 import re
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 OF_ROWS = "of_rows"
 LINE = "line"
+VARIABLES = ("connection", "most_connections", "most_units")  # a connection_id, and how much is shown
 _DIRECTIVE = re.compile(r"--\s*(title|about|table|section|optional|flexible|wrapped|untitled|empty):\s*(.*)")
 
 
@@ -57,6 +59,11 @@ class Report:
     title: str
     about: str
     sections: list[Section]
+    variables: dict[str, int | None] = field(default_factory=dict)  # what getvariable() gives its queries
+
+    def takes(self, variable: str) -> bool:
+        """Whether a query of it asks for a variable."""
+        return any(f"getvariable('{variable}')" in part.sql for part in self.sections)
 
     def shown(self) -> list[Section]:
         """The sections that are shown, not kept as tables for those that follow."""
@@ -75,13 +82,32 @@ def load(name: str) -> Report:
     return parse(name, files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
 
 
+def prepare(store: "Store", report: Report) -> None:
+    """Make the tables of a report, for whoever shows them in a way of its own."""
+    _set_variables(store, report)
+    for section in report.sections:
+        if section.table is not None:
+            _make(store, section)
+
+
+def _set_variables(store: "Store", report: Report) -> None:
+    for variable in VARIABLES:
+        value = report.variables.get(variable)
+        store.sql(f"SET VARIABLE {variable} = {'NULL' if value is None else value}")
+
+
+def _make(store: "Store", section: Section) -> None:
+    store.sql(f"CREATE OR REPLACE TEMP TABLE {section.table} AS {section.sql}")  # a report's own text
+
+
 def answers(store: "Store", report: Report) -> "Iterator[tuple[Section, DuckDBPyRelation]]":
     """Run a report: each section that is shown, with its rows to be fetched before the next."""
+    _set_variables(store, report)
     for section in report.sections:
         if section.table is None:
             yield section, store.sql(section.sql)
         else:
-            store.sql(f"CREATE OR REPLACE TEMP TABLE {section.table} AS {section.sql}")  # a report's own text
+            _make(store, section)
 
 
 def plain(relation: "DuckDBPyRelation") -> "DuckDBPyRelation":

@@ -4,17 +4,19 @@ Narrowing goes in steps until the table fits: columns that are optional are left
 shortened, the widest first; and where even that does not do, each row becomes a list of its values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from analyzer.reports import values
+from analyzer.reports import timeline, values
 
 BETWEEN = "  "
 COMFORTABLE = 32  # optional columns go before a text is shortened to less
 NARROWEST = 8  # of a shortened text
+_SHARE_OF_BARS = 0.35  # of the width, at least
 _UNKNOWN = {values.NOTHING, "NULL"}
 _STYLES = {"error_type": "red", "problem": "red", "end_reason": "yellow", "ended": "yellow", "kind": "yellow"}
 
@@ -30,6 +32,7 @@ class Column:
     is_flexible: bool = False
     is_wrapped: bool = False  # goes on in further lines instead of being shortened
     leaves: int = 0  # 0 stays; of the others the lowest is left out first
+    bars: Sequence[Mapping[str, Any] | None] | None = None  # drawn as wide as there is room; the cells are their narrowest
     width: int = 0  # of the widest cell and the heading; less when texts are shortened
 
     def __post_init__(self) -> None:
@@ -51,6 +54,24 @@ class Column:
 def fit(columns: Sequence[Column], width: int) -> list[Column] | None:
     """The columns that are shown, in their widths; None when no table of them is so narrow."""
     shown = [replace(column) for column in columns]
+    for column in shown:
+        if column.bars is not None:
+            column.width = max(column.width, int(width * _SHARE_OF_BARS))
+    fitted = _narrowed(shown, width)
+    for column in fitted or []:
+        if column.bars is not None:
+            _draw(column, width - _total([each.width for each in shown]))
+    return fitted
+
+
+def _draw(column: Column, room: int) -> None:
+    """Draw bars, ``room`` cells wider than they need be."""
+    column.width += room
+    column.cells = [timeline.drawn(bar, column.width) for bar in column.bars or []]
+
+
+def _narrowed(shown: list[Column], width: int) -> list[Column] | None:
+    """Leave out columns and shorten texts until they fit; None where they cannot."""
     for column in sorted([column for column in shown if column.leaves], key=lambda column: column.leaves):
         if _total([each.least(COMFORTABLE) for each in shown]) <= width:
             break
@@ -119,7 +140,12 @@ def _line(shown: Sequence[Column], cells: Sequence[str]) -> Text:
     line = Text()
     last = len(shown) - 1
     for position, (column, cell) in enumerate(zip(shown, cells, strict=True)):
-        line.append(column.padded(cell, is_last=position == last), "dim" if cell in _UNKNOWN else _STYLES.get(column.name, ""))
+        if column.bars is not None:
+            line.append_text(timeline.coloured(column.padded(cell, is_last=position == last)))
+        else:
+            line.append(
+                column.padded(cell, is_last=position == last), "dim" if cell in _UNKNOWN else _STYLES.get(column.name, "")
+            )
         if position < last:
             line.append(BETWEEN)
     line.rstrip()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from analyzer.reports import LINE, OF_ROWS, Report, Section, answers, layout, values
+from analyzer.reports import LINE, OF_ROWS, Report, Section, answers, layout, timeline, values
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -23,6 +23,11 @@ def columns_of(part: Section, names: Sequence[str], rows: Sequence[Sequence[obje
     for place, name in enumerate(names):
         cells = [row[place] for row in rows]
         if name == OF_ROWS or all(cell is None for cell in cells):
+            continue
+        if name.endswith("_bar"):
+            bars = [cell if isinstance(cell, dict) else None for cell in cells]
+            narrowest = [timeline.drawn(bar, timeline.LEAST) for bar in bars]
+            found.append(layout.Column(name, values.heading(name), narrowest, bars=bars))
             continue
         right = values.is_right_aligned(name, cells)
         leaves = part.optional.index(name) + 1 if name in part.optional else 0

@@ -148,7 +148,7 @@ def wrapped(shown: str, width: int) -> list[str]:
 
 def heading(column: str) -> str:
     """A column's name as a heading: the unit is in the values."""
-    for ending in ("_ns", "_bytes", "_at", "_share", "_over_time"):
+    for ending in ("_ns", "_bytes", "_at", "_share", "_over_time", "_bar"):
         if column.endswith(ending) and column != ending:
             column = column.removesuffix(ending)
             break

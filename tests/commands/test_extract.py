@@ -145,7 +145,7 @@ def test_standard_input_will_do_without_a_condition(process, demo, tmp_path):
     assert (tmp_path / "contents" / "44-0-2-response-cart.html").is_file()
 
 
-def test_secrets_of_targets_are_masked_in_the_index_and_in_no_name(extract, tmp_path):
+def test_secrets_of_targets_are_masked_in_the_index_and_in_no_name(extract, http_capture, tmp_path):
     path = tmp_path / "a.pcap"
     path.write_bytes(http_capture(b"/a/b?access_token=s3cret"))
     _, index = extract(path)
@@ -169,7 +169,7 @@ def test_secrets_of_targets_are_masked_in_the_index_and_in_no_name(extract, tmp_
         b"/index.jsonl",
     ],
 )
-def test_no_target_leads_out_of_the_folder(extract, tmp_path, target):
+def test_no_target_leads_out_of_the_folder(extract, http_capture, tmp_path, target):
     path = tmp_path / "a.pcap"
     path.write_bytes(http_capture(target))
     folder, index = extract(path)
@@ -178,29 +178,6 @@ def test_no_target_leads_out_of_the_folder(extract, tmp_path, target):
     assert len(line["file"]) < 80
     assert (folder / line["file"]).read_bytes() == b"content"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.pcap", "contents"]
-
-
-def http_capture(target):
-    """A pcap with one exchange, each side in one packet of its own."""
-    import struct
-
-    def packet(source, destination, sequence, acknowledgment, flags, payload=b""):
-        tcp = struct.pack("!HHIIBBHHH", source, destination, sequence, acknowledgment, 0x50, flags, 65535, 0, 0) + payload
-        ends = bytes([10, 0, 0, 1, 10, 0, 0, 2]) if destination == 80 else bytes([10, 0, 0, 2, 10, 0, 0, 1])
-        return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0) + ends + tcp
-
-    request = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n"
-    response = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"
-    packets = [
-        packet(4000, 80, 99, 0, 2),
-        packet(80, 4000, 499, 100, 18),
-        packet(4000, 80, 100, 500, 24, request),
-        packet(80, 4000, 500, 100 + len(request), 24, response),
-    ]
-    data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101)
-    for number, each in enumerate(packets):
-        data += struct.pack("<IIII", 1, 1000 * number, len(each), len(each)) + each
-    return data
 
 
 def test_links_are_replaced_and_not_followed(unmux, samples, tmp_path):
