@@ -20,7 +20,7 @@ _LOOKS: Final = {
     "missing": ("?", "bold red"),
     "reset": ("✕", "bold red"),
 }
-_STYLES: Final = {character: style for character, style in _LOOKS.values()}
+_STYLES: Final = dict(_LOOKS.values())
 
 
 def drawn(bar: Mapping[str, Any] | None, width: int) -> str:

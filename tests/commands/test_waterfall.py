@@ -7,9 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+import time
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -50,18 +55,87 @@ def data_of(text):
     return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S).group(1))
 
 
-def browsed(path, tmp_path, fragment=""):
-    """What Chromium makes of the page, as HTML."""
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1400,800",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    done = subprocess.run([*command, "--dump-dom", f"{path.as_uri()}{fragment}"], capture_output=True, text=True, check=True)
-    return done.stdout
+class Tab:
+    """A page in a browser that is driven as its developer tools drive it."""
+
+    def __init__(self, socket):
+        self._socket = socket
+        self._calls = 0
+        self.complaints = []
+        self.ask("Runtime.enable")
+        self.ask("Log.enable")
+
+    def ask(self, method, **parameters):
+        self._calls += 1
+        self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
+        while True:
+            said = json.loads(self._socket.recv())
+            if said.get("id") == self._calls:
+                assert "error" not in said, said
+                return said["result"]
+            if said["method"] in {"Log.entryAdded", "Runtime.exceptionThrown"}:
+                self.complaints.append(said["params"])
+
+    def value(self, expression):
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def mouse(self, kind, x, y, **more):
+        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def click(self, identity):
+        self.value(f"document.getElementById('{identity}').click()")
+
+    def drag(self, begin, end, y):
+        self.mouse("mousePressed", begin, y, button="left", clickCount=1)
+        self.mouse("mouseMoved", (begin + end) / 2, y, button="left", buttons=1)
+        self.mouse("mouseReleased", end, y, button="left", clickCount=1)
+
+    def page(self):
+        """The page as HTML."""
+        return self.value("document.documentElement.outerHTML")
+
+    def text(self, identity):
+        return self.value(f"document.getElementById('{identity}').textContent")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """The address of a Chromium that runs."""
+    profile = tmp_path_factory.mktemp("profile")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,800", "--remote-debugging-port=0"]
+    child = subprocess.Popen([CHROMIUM, *options, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL)
+    told = profile / "DevToolsActivePort"
+    try:
+        while not told.exists() or "\n" not in told.read_text():
+            assert child.poll() is None
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{told.read_text().splitlines()[0]}"
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.fixture
+def tab(browser):
+    """Opens a page in Chromium."""
+    with ExitStack() as opened:
+
+        def run(path, fragment=""):
+            place = urllib.parse.quote(f"{path.as_uri()}{fragment}", safe="")
+            request = urllib.request.Request(f"{browser}/json/new?{place}", method="PUT")
+            with urllib.request.urlopen(request) as answer:
+                where = json.load(answer)["webSocketDebuggerUrl"]
+            found = Tab(opened.enter_context(connect(where, max_size=None, proxy=None)))
+            while not found.value("document.readyState === 'complete' && document.getElementById('title')?.textContent"):
+                time.sleep(0.02)
+            return found
+
+        yield run
+
+
+def seen(it):
+    """What is seen of the time: from, until, of all, in ms."""
+    return [float(number) for number in re.findall(r"([\d.]+) ms", it.text("range"))]
 
 
 def labels(dom):
@@ -136,6 +210,14 @@ def test_the_page_has_what_the_tables_have(page, demo):
     assert [shown["kinds"][kind] for kind, _, _ in reset[-1]] == ["waiting", "sending", "receiving", "reset"]
 
 
+def test_messages_are_ticks_on_the_bar_of_their_stream(page, demo):
+    shown = data_of(page(demo, "--connection", "1").read_text())
+    (row,) = (row for row in shown["connections"][0]["rows"] if row[1] < 0)
+    kinds = [shown["kinds"][kind] for kind, _, _ in row[-1]]
+    assert (row[0], row[2], kinds[0]) == ("1:1", "websocket, 64 messages", "carrying")
+    assert (kinds.count("to_server"), kinds.count("to_client"), len(kinds)) == (32, 32, 65)
+
+
 def test_the_page_of_one_connection_has_that_one(page, demo):
     assert [each["place"] for each in data_of(page(demo, "--connection", "16").read_text())["connections"]] == ["16"]
 
@@ -158,8 +240,10 @@ def test_no_captured_text_can_end_the_element_it_is_in(page, hostile):
 
 
 @in_a_browser
-def test_a_browser_shows_hostile_texts_as_texts(page, hostile, tmp_path):
-    dom = browsed(page(hostile), tmp_path)
+def test_a_browser_shows_hostile_texts_as_texts(page, hostile, tab):
+    it = tab(page(hostile))
+    assert it.complaints == []
+    dom = it.page()
     assert "<title>unmux waterfall</title>" in dom
     assert "<img" not in dom
     assert [label.removesuffix(" 200") for label in labels(dom)][:4] == [
@@ -172,25 +256,25 @@ def test_a_browser_shows_hostile_texts_as_texts(page, hostile, tmp_path):
 
 
 @in_a_browser
-def test_a_browser_draws_bars_marks_and_an_axis(page, demo, tmp_path):
+def test_a_browser_draws_bars_marks_and_an_axis(page, demo, tab):
     path = page(demo)
-    dom = browsed(path, tmp_path)
+    dom = tab(path).page()
     assert dom.count('<button type="button" data-number=') == 6
     assert len(labels(dom)) == 24
     assert labels(dom)[0] == "180:1 GET /v1/orders/1001 200"
     lanes = re.findall(r'<svg class="lane">(.*?)</svg>', dom)
     assert all(re.findall(r'class="(\w+)"', lane) == ["waiting", "sending", "receiving"] for lane in lanes)
     assert re.findall(r"<text [^>]*>([^<]+)</text>", dom.split('id="axis"')[1].split("</svg>")[0])[0] == "0 s"
-    reset = re.findall(r'<svg class="lane">(.*?)</svg>', browsed(path, tmp_path, "#226"))[0]
+    reset = re.findall(r'<svg class="lane">(.*?)</svg>', tab(path, "#226").page())[0]
     assert 'class="reset"' in reset
-    stalled = re.findall(r'<svg class="lane">(.*?)</svg>', browsed(path, tmp_path, "#123"))
+    stalled = re.findall(r'<svg class="lane">(.*?)</svg>', tab(path, "#123").page())
     assert all('class="stalled"' in lane for lane in stalled)
 
 
 @in_a_browser
-def test_a_browser_shows_the_part_of_the_time_that_is_asked_for(page, demo, tmp_path):
+def test_a_browser_shows_the_part_of_the_time_that_is_asked_for(page, demo, tab):
     path = page(demo)
-    whole, part = browsed(path, tmp_path, "#226"), browsed(path, tmp_path, "#226/15-25")
+    whole, part = tab(path, "#226").page(), tab(path, "#226/15-25").page()
     assert '<span id="range">28.3 ms</span>' in whole
     assert '<span id="range">15.0 ms to 25.0 ms of 28.3 ms</span>' in part
     widths = [
@@ -205,10 +289,73 @@ def test_a_browser_shows_the_part_of_the_time_that_is_asked_for(page, demo, tmp_
 
 
 @in_a_browser
-def test_nothing_in_the_page_names_another_file(page, demo, tmp_path):
-    dom = browsed(page(demo), tmp_path)
+def test_nothing_in_the_page_names_another_file(page, demo, tab):
+    dom = tab(page(demo)).page()
     assert not re.search(r"<(link|iframe|object|embed|img|audio|video|base|form)\b", dom)
     assert not re.search(r'\s(src|href|on\w+)="', dom.split("<script id")[0])
+
+
+@in_a_browser
+def test_the_time_axis_is_zoomed_by_dragging_buttons_and_keys(page, demo, tab):
+    it = tab(page(demo), "#226")
+    left, width = it.value("(({left, width}) => [left, width])(document.getElementById('axis').getBoundingClientRect())")
+    top = it.value("document.querySelector('.lane').getBoundingClientRect().top")
+    assert it.text("range") == "28.3 ms"
+    it.drag(left + width / 4, left + width / 2, top + 10)
+    assert seen(it) == pytest.approx([7.08, 14.2, 28.3], abs=0.1)
+    it.click("out")
+    assert seen(it) == pytest.approx([3.54, 17.7, 28.3], abs=0.1)
+    it.click("all")
+    assert it.text("range") == "28.3 ms"
+    it.value("document.getElementById('rows').focus()")
+    for key in ("+", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight"):
+        it.ask("Input.dispatchKeyEvent", type="keyDown", key=key)
+    assert seen(it) == pytest.approx([14.2, 28.3, 28.3], abs=0.1)
+    before = it.text("range")
+    it.mouse("mouseWheel", left + width / 2, top + 10, deltaX=0, deltaY=100, modifiers=8)
+    while it.text("range") == before:
+        time.sleep(0.02)
+    assert seen(it) == pytest.approx([10.6, 28.3, 28.3], abs=0.1)
+    assert it.complaints == []
+
+
+@in_a_browser
+def test_pointing_at_an_exchange_tells_its_phases(page, demo, tab):
+    it = tab(page(demo), "#226")
+    left, top = it.value("(({left, top}) => [left, top])(document.querySelector('.lane').getBoundingClientRect())")
+    it.mouse("mouseMoved", left + 30, top + 10)
+    said = it.text("tip").splitlines()
+    assert said[:2] == ["226:1  GET /v1/export", "http/2, 200, reset, CANCEL"]
+    assert [line.partition(":")[0] for line in said[3:6]] == ["sending", "waiting", "receiving"]
+    assert said[6].startswith("reset at +")
+    assert it.value("document.getElementById('tip').hidden") is False
+    it.mouse("mouseMoved", 5, 5)
+    assert it.value("document.getElementById('tip').hidden") is True
+
+
+@in_a_browser
+def test_connections_are_chosen_and_filtered(page, demo, tab):
+    it = tab(page(demo))
+    it.value("const box = document.getElementById('filter'); box.value = ':8080'; box.dispatchEvent(new Event('input'))")
+    shown = "[...document.querySelectorAll('#connections button b')].map((each) => each.textContent)"
+    assert it.value(shown) == ["44", "16"]
+    it.value("document.querySelectorAll('#connections button')[1].click()")
+    assert it.text("title").startswith("16 · 10.0.0.1:")
+    assert it.value("document.querySelectorAll('.row').length") == 3
+
+
+@in_a_browser
+def test_the_policy_holds_even_where_markup_gets_in(page, demo, tab):
+    it = tab(page(demo))
+    it.value(
+        "const added = document.createElement('script'); added.textContent = 'window.owned = 1'; document.body.append(added)"
+    )
+    it.value(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:image/png;base64,AA\" onerror=\"window.owned = 1\">')"
+    )
+    assert it.value("window.owned") is None
+    assert it.value("new Promise((done) => setTimeout(() => done(window.owned), 50))") != 1
+    assert any("Content Security Policy" in each["entry"]["text"] for each in it.complaints)
 
 
 def test_the_parts_of_the_page_are_installed(demo):

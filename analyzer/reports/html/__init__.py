@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS: Final = 100  # and so many units of each: some 10 MB of page at most
 MOST_UNITS: Final = 1000
 MOST_UNITS_OF_ONE: Final = 20_000
-KINDS: Final = ("carrying", "waiting", "queued", "sending", "receiving", "stalled", "missing", "reset")
+MOST_MESSAGES: Final = 1000  # of a stream
+KINDS: Final = ("carrying", "waiting", "queued", "sending", "receiving", "stalled", "missing", "reset", "to_server", "to_client")
 _NOT_IN_MARKUP: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 
 _CONNECTIONS: Final = """
@@ -36,13 +37,21 @@ SELECT connection_id, stream_index, exchange_index, name, status, error_type, en
 FROM bars ORDER BY started, stream_index, exchange_index
 """
 
+_MESSAGES: Final = f"""
+SELECT connection_id, stream_index, direction, epoch_ns(started_at) AS started
+FROM messages SEMI JOIN (FROM bars WHERE exchange_index < 0) USING (connection_id, stream_index) WHERE started_at IS NOT NULL AND direction IN ('to_server', 'to_client')
+QUALIFY row_number() OVER (PARTITION BY connection_id, stream_index ORDER BY started_at) <= {MOST_MESSAGES}
+ORDER BY connection_id, stream_index, started
+"""  # noqa: S608  # a number
+
 
 def data(store: "Store", report: Report) -> dict[str, Any]:
     """What the page shows, as JSON has it; every text is safe to look at. Raises ``duckdb.Error``."""
     is_one = report.variables.get("connection") is not None
     report.variables |= {"most_connections": MOST_CONNECTIONS, "most_units": MOST_UNITS_OF_ONE if is_one else MOST_UNITS}
     prepare(store, report)
-    shown = {}
+    shown: dict[int, dict[str, Any]] = {}
+    carrying: dict[tuple[int, int], list[list[int]]] = {}
     for number, client, server, protocol, state, units, first, started, lasts in store.sql(_CONNECTIONS).fetchall():
         facts = {"place": place(number), "client": client, "server": server, "protocol": protocol, "state": state, "units": units}
         shown[number] = {
@@ -55,11 +64,18 @@ def data(store: "Store", report: Report) -> dict[str, Any]:
         }
     for connection, stream, index, *texts, started, ended, missing, stalled, phases in store.sql(_BARS).fetchall():
         first = shown[connection]["_first"]
-        spans = [[KINDS.index(each["kind"]), each["from_ns"] - first, each["until_ns"] - first] for each in phases]
+        spans: list[list[int]] = [
+            [KINDS.index(each["kind"]), each["from_ns"] - first, each["until_ns"] - first] for each in phases
+        ]
         named = [_safe(text) for text in texts]
         shown[connection]["rows"].append(
             [place(connection, stream), index, *named, started - first, ended - first, missing, stalled, spans]
         )
+        if index < 0:
+            carrying[connection, stream] = spans
+    for connection, stream, direction, started in store.sql(_MESSAGES).fetchall():
+        at = started - shown[connection]["_first"]
+        carrying[connection, stream].append([KINDS.index(direction), at, at])
     for each in shown.values():
         del each["_first"]
     (of_all,) = store.sql("SELECT count(DISTINCT connection_id) FROM units").fetchall()[0]

@@ -9,7 +9,7 @@
   const [PLACE, INDEX, NAME, STATUS, ERROR, ENDED, PROTOCOL, FROM, UNTIL, MISSING, STALLED, PHASES] = Array(12).keys();
   const WORDS = {
     carrying: "something else", waiting: "waiting", queued: "queued behind others", sending: "sending", receiving: "receiving",
-    stalled: "stalled", missing: "bytes missing", reset: "reset",
+    stalled: "stalled", missing: "bytes missing", reset: "reset", to_server: "message to server", to_client: "message to client",
   };
   let shown = null; // the connection
   let from = 0; // what is seen of its time, in ns
@@ -51,6 +51,8 @@
       mark.textContent = "?";
       return mark;
     }
+    if (kind === "to_server") return drawing("rect", { class: kind, x: left, width: LEAST, y: 0, height: 9 });
+    if (kind === "to_client") return drawing("rect", { class: kind, x: left, width: LEAST, y: 11, height: 9 });
     const thin = kind === "waiting" || kind === "queued";
     return drawing("rect", { class: kind, x: left, width, y: thin ? 7 : 3, height: thin ? 6 : 14 });
   }
@@ -177,9 +179,18 @@
     const row = shown.rows[Number(line.dataset.row)];
     const said = [`${row[PLACE]}  ${row[NAME]}`, [row[PROTOCOL], row[STATUS], row[ENDED]?.replaceAll("_", " "), row[ERROR]].filter((word, at, words) => word !== null && words.indexOf(word) === at).join(", ")];
     said.push(`+${duration(row[FROM])}, ${duration(row[UNTIL] - row[FROM])} long`);
-    for (const [kind, begin, end] of row[PHASES]) {
+    const isTick = ([kind]) => data.kinds[kind].startsWith("to_");
+    const phases = row[PHASES].filter((each) => !isTick(each)).sort((one, other) => one[1] - other[1] || other[0] - one[0]);
+    for (const [kind, begin, end] of phases) {
       const name = data.kinds[kind];
-      said.push(end > begin ? `${WORDS[name]}: ${duration(end - begin)}` : `${WORDS[name]} at +${duration(begin)}`);
+      const isMark = name === "missing" || name === "reset";
+      said.push(isMark ? `${WORDS[name]} at +${duration(begin)}` : `${WORDS[name]}: ${duration(end - begin)}`);
+    }
+    if (row[PHASES].some(isTick)) {
+      const near = 5 * (until - from) / laneWidth();
+      const at = timeAt(event);
+      for (const [kind, begin] of row[PHASES].filter((each) => isTick(each) && Math.abs(each[1] - at) < near).slice(0, 8))
+        said.push(`${WORDS[data.kinds[kind]]} at +${duration(begin)}`);
     }
     if (row[MISSING]) said.push(`${row[MISSING]} bytes are missing from the capture`);
     tip.textContent = said.join("\n");
@@ -249,7 +260,7 @@
     find("captures").textContent = data.captures.join(", ");
     for (const kind of data.kinds) {
       const sample = drawing("svg", { viewBox: "0 0 16 20" });
-      sample.append(phase(kind, kind === "missing" || kind === "reset" ? 8 : 0, kind === "reset" ? 8 : 16));
+      sample.append(phase(kind, ["missing", "reset", "to_server", "to_client"].includes(kind) ? 8 : 0, kind === "reset" ? 8 : 16));
       find("legend").append(element("li", {}, sample, WORDS[kind]));
     }
     const omitted = data.ofConnections - data.connections.length;
