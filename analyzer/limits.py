@@ -51,6 +51,7 @@ ALL_HELD_BYTES: Final = 256 << 20  # out-of-order bytes of all connections; then
 COPY_PACKETS: Final = 32  # packets of one end among which an exact copy is recognised; taps copy in bursts below this
 COPY_NANOSECONDS: Final = 1_000_000_000  # how long after a packet its copy may come, where the IP header numbers packets
 UNNUMBERED_COPY_NANOSECONDS: Final = 3_000_000  # the same where it does not; retransmissions are rarely that fast
+ONE_SIDED_HOLE_BYTES: Final = 16 << 20  # longest hole assumed where nobody is seen to acknowledge; above usual windows
 LATE_NANOSECONDS: Final = 3_000_000  # a hole filled sooner was reordering, where the round trip is not known
 FLOW_NANOSECONDS: Final = 120_000_000_000  # silence that ends a UDP flow; twice what address translators usually allow
 CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps further back than that are strays, or the clock was set back

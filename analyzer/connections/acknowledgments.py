@@ -57,6 +57,7 @@ class Acknowledgments(Delivery):
                 self.syn_at = AMBIGUOUS
         else:
             half.isn = segment.sequence
+            half.is_summed = segment.checksum_is_valid() is True
             half.scale = segment.window_scale
             if half.delivered == 0 and not half.has_backlog():
                 half.begin_at_syn(segment.sequence)

@@ -241,8 +241,11 @@ class Delivery(Connection):
         rows: Rows = []
         if half.ended is None and half.next >= 0:
             if half.edge >= 0 and half.packets > 0:
-                rows += self._drop_beyond(half)
+                rows += self._drop_beyond(half, half.edge if half.edge > half.acked else half.acked)
             while half.hole_end() >= 0:
+                if half.edge < 0 and half.has_backlog() and not self.is_plausible_hole(half):
+                    rows += self._drop_beyond(half, half.next + limits.ONE_SIDED_HOLE_BYTES)
+                    continue
                 found = ACKNOWLEDGED if half.acked >= half.hole_end() else AT_END
                 rows += self.declare(half, found, False)
         if half.ended is None:
@@ -250,14 +253,18 @@ class Delivery(Connection):
             rows += self.end(half, reason, timestamp, packet)
         return rows
 
-    def _drop_beyond(self, half: Half) -> Rows:
-        """Drop bytes that no window allowed and nobody acknowledged: they were not of this connection."""
+    def is_plausible_hole(self, half: Half) -> bool:
+        """Whether the first hole can be one where the other direction is not captured, so that nothing says what may be sent."""
+        return half.hole_end() - half.next <= limits.ONE_SIDED_HOLE_BYTES
+
+    def _drop_beyond(self, half: Half, edge: i64) -> Rows:
+        """Drop bytes from ``edge`` on, that no window allowed and nobody acknowledged: they were not of this connection."""
         disorder = half.disorder
         if disorder is None:
             return []
         backlog = disorder.backlog
         size_before = backlog.size
-        dropped = backlog.drop_from(half.edge if half.edge > half.acked else half.acked)
+        dropped = backlog.drop_from(edge)
         self.held_bytes -= size_before - backlog.size
         if dropped is None:
             return []
@@ -266,7 +273,7 @@ class Delivery(Connection):
             half.side,
             dropped.timestamp,
             dropped.packet,
-            f"sequence numbers below {half.edge & SEQUENCE_MASK}",
+            f"sequence numbers below {edge & SEQUENCE_MASK}",
             f"{dropped.start & SEQUENCE_MASK}, which nobody acknowledged",
             "RFC 9293 section 3.10.7.4",
         )

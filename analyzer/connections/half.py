@@ -115,6 +115,7 @@ class Half:
         self.delivered: i64 = 0
         self.missing: i64 = 0
         self.is_smooth = False  # in order and established: its next segment may take the short way
+        self.is_summed = False  # its SYN had a right checksum: they are not left to a network card beyond the capture point
         self.is_acking = False  # its acknowledgments may take the short way
         self.is_watched = False  # acknowledgments of its bytes must not take the short way
         self.lone_byte: i64 = UNKNOWN  # sequence number of the only byte seen, which may be a keep-alive's

@@ -392,7 +392,11 @@ class ConnectionTable:
         due = self._closed.first()
         while due is not None and due.clock <= self._clock:
             self._closed.drop_first()
-            rows += self._finish(due.connection, CloseReason.TIMEOUT)
+            closed = due.connection
+            if isinstance(closed, TcpConnection) and not closed.is_over():  # its reset was taken back
+                closed.is_lingering = False
+            else:
+                rows += self._finish(closed, CloseReason.TIMEOUT)
             due = self._closed.first()
         due = self._idle.first()
         while due is not None and due.clock <= self._clock:

@@ -18,6 +18,28 @@ from analyzer.packets.segment import Segment
 from analyzer.records import ConnectionRecord, Rows
 
 
+class Reset:
+    """A RST that ends the connection unless what follows shows that its receiver did not take it, or that it was forged."""
+
+    def __init__(self, half: Half, sequence: i64, closed_by: i64) -> None:
+        """``half`` sent it, it seems; ``closed_by`` is who had closed the connection before, -1 for nobody."""
+        self.half = half
+        self.closed_by = closed_by
+        self.state = half.state
+        position = half.next if half.next < 0 else extended(sequence, half.next)
+        self.sent = half.highest if half.highest > position else position
+        self.received = half.peer.highest
+
+    def is_refuted(self) -> bool:
+        """Whether more was sent and acknowledged by ends that a reset would have silenced (RFC 9293 section 3.10.7.4).
+
+        Who resets a connection sends and acknowledges nothing more; who takes a reset acknowledges nothing more.
+        """
+        half = self.half
+        goes_on = half.next >= 0 and (half.highest > self.sent or half.acked > self.sent)
+        return goes_on or 0 <= self.received < half.peer.acked
+
+
 class TcpConnection(Acknowledgments):
     """A TCP connection."""
 
@@ -31,6 +53,7 @@ class TcpConnection(Acknowledgments):
         second.peer = first
         self.first = first
         self.second = second
+        self.reset: Reset | None = None
         self.challenger: TcpConnection | None = None  # began with a SYN in the middle of this one, not yet answered
         self.is_settling = False  # the table will end its streams after a reset
         self.is_lingering = False  # the table will write its rows
@@ -72,6 +95,13 @@ class TcpConnection(Acknowledgments):
         if flags & SYN and flags & (FIN | RST):
             self.history.note(half.side, history.SYN_AND_END)
             return []
+        if (
+            flags & (FIN | RST)
+            and half.is_summed
+            and segment.original_payload_length == 0
+            and segment.checksum_is_valid() is False
+        ):
+            return self._damaged_end(half, segment, timestamp, frame)
         if flags & SYN:
             self.synchronize(half, segment, timestamp)
         elif half.state == history.INACTIVE:
@@ -94,6 +124,13 @@ class TcpConnection(Acknowledgments):
             rows += self._finish_sending(half, segment, timestamp, frame)
         self._choose_way(half)
         return rows
+
+    def _damaged_end(self, half: Half, segment: Segment, timestamp: i64, frame: i64) -> Rows:
+        """Leave out a FIN or RST with a wrong checksum, which its receiver drops (RFC 9293 section 3.1)."""
+        self.history.repeat(half.side, "C")
+        found = "another one, in a " + ("RST" if segment.flags & RST else "FIN")
+        required = "the checksum of the segment"
+        return self.anomaly("bad_checksum", half.side, timestamp, frame, required, found, "RFC 9293 section 3.1")
 
     def _choose_way(self, half: Half) -> None:
         """Say whether the next packets of an end may take the short way."""
@@ -129,8 +166,17 @@ class TcpConnection(Acknowledgments):
         skip = half.next - position
         if skip >= length:
             self._repeat(half, position, length)
-        elif half.ended is not None:
-            pass  # after a reset, and later than reordering explains
+        elif half.ended is not None:  # later than reordering explains
+            rows += self.anomaly(
+                "data_after_reset",
+                half.side,
+                timestamp,
+                frame,
+                "no bytes after a RST that was taken",
+                f"{length} bytes from {sequence}",
+                "RFC 9293 section 3.10.7.4",
+                length - max(skip, 0),
+            )
         elif skip < 0 or half.has_backlog():
             rows += self._hold(half, segment, position, length, timestamp, frame)
         else:
@@ -279,6 +325,8 @@ class TcpConnection(Acknowledgments):
         self.history.note(half.side, history.FIN_AND_RESET if segment.flags & FIN else history.RESET)
         if not self._is_reset_valid(half, segment):
             return
+        if self.reset_packet < 0:
+            self.reset = Reset(half, segment.sequence, self.closed_by)
         if half.state != history.CLOSED or half.peer.state != history.CLOSED:
             half.state = history.ABORTED
         if self.closed_by < 0:
@@ -307,14 +355,16 @@ class TcpConnection(Acknowledgments):
             return UNSEEN
         if half.acked >= hole_end:
             return half.acked
-        return half.highest if half.peer.packets == 0 else UNSEEN
+        return half.highest if half.peer.packets == 0 and self.is_plausible_hole(half) else UNSEEN
 
     def declare_ripe(self, half: Half, position: i64) -> Rows:
         """Declare the holes that end at or before ``position``."""
         if half.ended is not None:
             return []
         if half.peer.packets == 0:
-            rows = self.declare_until(half, position, ONE_SIDED, True)
+            rows = []
+            while 0 <= half.hole_end() <= position and self.is_plausible_hole(half):
+                rows += self.declare(half, ONE_SIDED, True)
         else:
             rows = self.declare_until(half, position, ACKNOWLEDGED, False)
         half.is_watched = half.needs_watch()
@@ -331,17 +381,41 @@ class TcpConnection(Acknowledgments):
 
     def settle(self) -> Rows:
         """End both directions after a reset, when late packets are ruled out."""
-        rows: Rows = []
+        rows = self._refute_reset()
+        if self.reset_packet < 0:
+            return rows
         for half in self.halves():
             rows += self.flush(half, CloseReason.RESET, self.reset_at, self.reset_packet)
         return rows
+
+    def _refute_reset(self) -> Rows:
+        """Take a reset back that the connection has survived."""
+        reset = self.reset
+        if reset is None or not reset.is_refuted():
+            return []
+        frame = self.reset_packet
+        self.reset = None
+        self.reset_packet = -1
+        self.is_settling = False
+        self.closed_by = reset.closed_by
+        if reset.half.state == history.ABORTED:
+            reset.half.state = reset.state
+        return self.anomaly(
+            "ignored_reset",
+            reset.half.side,
+            self.reset_at,
+            frame,
+            "a RST that ends the connection",
+            "both ends went on",
+            "RFC 9293 section 3.10.7.4",
+        )
 
     def finish(self, reason: CloseReason) -> Rows:
         """End the connection and write its rows; ``reason`` is why, where its packets do not say."""
         halves = self.halves()
         if len(halves) == 0:
             return []
-        rows: Rows = []
+        rows = self._refute_reset()
         for half in halves:
             if self.reset_packet >= 0:
                 rows += self.flush(half, CloseReason.RESET, self.reset_at, self.reset_packet)
@@ -352,6 +426,7 @@ class TcpConnection(Acknowledgments):
             half.part()
         self.first = None
         self.second = None
+        self.reset = None
         rows += self.release()
         rows.append(record)
         return rows

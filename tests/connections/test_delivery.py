@@ -624,6 +624,87 @@ def test_after_a_reset_both_directions_end_when_reordering_is_ruled_out(wire, cl
     assert (wire.connection.closed_by, wire.connection.close_reason) == ("client", "reset")
 
 
+def test_a_reset_that_both_ends_survive_ends_nothing(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"one")
+    wire.tcp(server, client, "R", 5001)  # forged
+    wire.tcp(server, client, "PA", 5001, 1004, b"answer")
+    wire.tcp(client, server, "PA", 1004, 5007, b"two")
+    wire.elsewhere()
+    wire.tcp(server, client, "PA", 5007, 1007, b"more")
+    wire.elsewhere(milliseconds=9000)
+    wire.tcp(client, server, "PA", 1007, 5011, b"three")
+    wire.finish()
+    assert wire.heard().shape(0) == [("feed", b"onetwothree"), ("close", "capture_end")]
+    assert wire.heard().shape(1) == [("feed", b"answermore"), ("close", "capture_end")]
+    row = wire.connection
+    assert (row.state, row.close_reason, row.closed_by, row.history) == ("S1", "capture_end", None, "ShADrd")
+    assert [(row.kind, row.direction, row.packet) for row in wire.anomalies] == [("ignored_reset", "to_client", 5)]
+
+
+def test_a_reset_that_is_in_the_window_but_not_next_is_not_believed_if_its_sender_goes_on(wire, client, server):
+    """As RFC 5961 section 3.2 wants; its sender is asked whether it is meant."""
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"one")
+    wire.tcp(server, client, "R", 8001)
+    wire.tcp(client, server, "A", 1004, 5001)
+    wire.tcp(client, server, "PA", 1004, 5001, b"two")
+    wire.tcp(server, client, "A", 5001, 1007)
+    wire.elsewhere()
+    wire.tcp(client, server, "PA", 1007, 5001, b"three")
+    wire.finish()
+    assert wire.heard().content(0) == b"onetwothree"
+    assert [row.kind for row in wire.anomalies] == ["ignored_reset"]
+
+
+def test_bytes_after_a_reset_that_was_taken_are_an_anomaly(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"one")
+    wire.tcp(server, client, "R", 5001)
+    wire.elsewhere()
+    wire.tcp(client, server, "PA", 1004, 5001, b"two")
+    wire.finish()
+    assert wire.heard().shape(0) == [("feed", b"one"), ("close", "reset")]
+    assert [(row.kind, row.found, row.missing_bytes) for row in wire.anomalies] == [("data_after_reset", "3 bytes from 1004", 3)]
+
+
+@pytest.mark.parametrize("flag", ["F", "R"])
+def test_an_end_with_a_wrong_checksum_ends_nothing(wire, client, server, flag):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"one")
+    wire.tcp(client, server, flag + "A", 1004, 5001, is_damaged=True)
+    wire.elsewhere()
+    wire.tcp(client, server, "PA", 1004, 5001, b"two")
+    wire.finish()
+    assert wire.heard().content(0) == b"onetwo"
+    assert (wire.connection.state, wire.connection.history) == ("S1", "ShADC")
+    assert [row.kind for row in wire.anomalies] == ["bad_checksum"]
+
+
+def test_where_checksums_are_left_to_the_network_card_a_wrong_one_means_nothing(wire, client, server):
+    wire.tcp(client, server, "S", 1000, is_damaged=True)
+    wire.tcp(server, client, "SA", 5000, 1001)
+    wire.tcp(client, server, "A", 1001, 5001, is_damaged=True)
+    wire.tcp(client, server, "FA", 1001, 5001, is_damaged=True)
+    wire.finish()
+    assert (wire.connection.history, wire.connection.closed_by) == ("ShAF", "client")
+    assert wire.anomalies == []
+
+
+def test_where_one_direction_is_captured_a_stray_segment_far_ahead_hides_nothing(wire, client, server):
+    wire.tcp(client, server, "S", 1000)
+    wire.tcp(client, server, "PA", 1001, 5001, b"one")
+    wire.tcp(client, server, "PA", 1004 + 2**30, 5001, b"!")
+    wire.elsewhere()
+    wire.tcp(client, server, "PA", 1004, 5001, b"two")
+    wire.elsewhere()
+    wire.tcp(client, server, "PA", 1010, 5001, b"four")
+    wire.elsewhere()
+    wire.finish()
+    assert wire.heard().shape(0) == [("feed", b"onetwo"), ("gap", 3), ("feed", b"four"), ("close", "capture_end")]
+    assert [row.kind for row in wire.anomalies] == ["missing_bytes", "out_of_window"]
+
+
 # --- demand ---
 
 
