@@ -100,6 +100,7 @@ class Analysis:
                     break
         if is_complete and progress is not None and not progress(captures.bytes_read):
             is_complete = False  # stopped while it waited for more: the end is not that of the capture
+        captures.close()  # an interface has counted its drops then
         self._end()
         return is_complete
 

@@ -104,8 +104,8 @@ class CaptureRecord(Record):
     """An input: a file, standard input or an interface."""
 
     capture_index: "Annotated[int, capture('number of the input, from 0, in the order they were read; continues when a store is appended to')]"
-    name: "Annotated[str, capture('path as given, or - for standard input')]"
-    format: "Annotated[str | None, capture('pcap or pcapng')]" = None
+    name: "Annotated[str, capture('path as given, - for standard input, or an interface')]"
+    format: "Annotated[str | None, capture('pcap, pcapng or live')]" = None
     compression: "Annotated[str | None, capture('gzip, zstd, xz, or NULL')]" = None
     link_types: "Annotated[str | None, capture('link types of the packets, as LINKTYPE_ names, comma-separated')]" = None
     interfaces: "Annotated[str | None, capture('interface names in a pcapng, comma-separated')]" = None

@@ -45,8 +45,9 @@ class PipeFile:
 
     def close(self) -> None:
         """Close it, unless it is standard input."""
-        if self._descriptor != 0:
+        if self._descriptor > 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class GrowingFile:

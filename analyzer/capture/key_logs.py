@@ -37,6 +37,12 @@ class FollowedKeyLog:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise CaptureError(f"{self._path}: required a key log that can be read, found: {reason}") from error
 
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
 
 def key_log_blocks(path: str) -> Iterator[bytes]:
     """The lines of a key log. Raises ``CaptureError`` where it cannot be read; its text is in no message."""

@@ -7,12 +7,12 @@ Packets that leave through the loopback interface are left out, since they arriv
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import select
 import socket
 import struct
-from pathlib import Path
 from typing import Final
 
 from librt.strings import read_i64_le
@@ -47,6 +47,8 @@ _ATTACH_FILTER: Final = 26
 _ALL_PROTOCOLS: Final = 3
 _OUTGOING: Final = 4
 
+_HARDWARE_ADDRESS: Final = 0x8927  # SIOCGIFHWADDR
+_NAME_BYTES: Final = 15  # of an interface
 # struct tpacket_block_desc
 _BLOCK_STATUS: Final = 8  # and how many packets
 _BLOCK_LENGTHS: Final = 16  # where the first packet is, and bytes in use
@@ -79,10 +81,15 @@ def link_type_of(interface: str) -> int:
     """The LINKTYPE_ number of the packets of an interface. CaptureError where there is none of that name."""
     if interface == ANY:
         return _LINUX_SLL2
-    try:
-        return _LINK_TYPES.get(int(Path("/sys/class/net", interface, "type").read_text()), _LINUX_SLL2)
-    except (OSError, ValueError):
-        raise CaptureError(f"{interface}: there is no interface of that name; `unmux interfaces` lists them") from None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # /sys may be that of another network namespace
+        try:
+            request = struct.pack("16s24x", os.fsencode(interface))
+            if len(os.fsencode(interface)) > _NAME_BYTES:
+                raise OSError
+            answer = fcntl.ioctl(any_socket, _HARDWARE_ADDRESS, request)
+        except (OSError, ValueError):
+            raise CaptureError(f"{interface}: there is no interface of that name; `unmux interfaces` lists them") from None
+    return _LINK_TYPES.get(int.from_bytes(answer[16:18], "little"), _LINUX_SLL2)
 
 
 class RingReader(LiveReader):
@@ -108,6 +115,7 @@ class RingReader(LiveReader):
         self._snap_length: i64 = snap_length
         self._numbers: dict[int, int] = {}  # kernel's number of an interface -> ours
         self._blocks: i64 = max(ring_bytes // limits.RING_BLOCK_BYTES, 2)
+        self._untold = 0  # drops since the last call of `count_drops`
         self._next: i64 = 0  # the block that is read next
         self._block = b""
         self._packet: i64 = 0  # where in it the next packet is
@@ -177,17 +185,16 @@ class RingReader(LiveReader):
 
     def count_drops(self) -> int:
         """Ask the kernel how many packets it has dropped since the last call; they are added to those of the interface."""
-        if self._is_ended:
-            return 0
-        dropped = self._counts()
-        if self.interfaces:
-            self.interfaces[0].dropped = (self.interfaces[0].dropped or 0) + dropped
+        if not self._is_ended:
+            self._count_drops()
+        dropped = self._untold
+        self._untold = 0
         return dropped
 
     def close(self) -> None:
         """Release the ring and the socket; the counts stay."""
         if not self._is_ended:
-            self.count_drops()
+            self._count_drops()
             self._ring.close()
             self._socket.close()
         self._block = b""
@@ -222,6 +229,12 @@ class RingReader(LiveReader):
             self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
         except OSError:  # before Linux 4.20
             self._loopback = index
+
+    def _count_drops(self) -> None:
+        dropped = self._counts()
+        self._untold += dropped
+        if self.interfaces:
+            self.interfaces[0].dropped = (self.interfaces[0].dropped or 0) + dropped
 
     def _counts(self) -> int:
         """Packets dropped since the last call."""

@@ -11,11 +11,13 @@ from analyzer.errors import CaptureError
 class Saver:
     """A pcapng file that packets are added to. Raises ``CaptureError`` where it cannot be written."""
 
-    def __init__(self, path: str) -> None:
-        """Make the file; it must not be there."""
+    def __init__(self, path: str, force: bool = False) -> None:
+        """Make the file; it must not be there, unless ``force`` replaces it."""
         self._path = path
+        if Path(path).exists() and not force:
+            raise CaptureError(f"{path}: exists already; --force replaces it")
         try:
-            self._file: BinaryIO = Path(path).open("xb")  # noqa: SIM115  # closed by `close`
+            self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  # closed by `close`
             self._writer = PcapngWriter(self._file)
         except OSError as error:
             raise self._unwritten(error) from error

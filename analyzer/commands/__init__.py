@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from analyzer.commands import live_app as _live_app  # noqa: F401  # its commands
 from analyzer.commands import signals
 from analyzer.commands.app import app, command_names
 from analyzer.errors import UnmuxError, UsageError

@@ -200,6 +200,23 @@ def _keep_freed_memory() -> None:
     adjust(_M_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
+def prepare() -> None:
+    """Make ready for an analysis. Says so where it will be slow."""
+    from analyzer import build
+
+    _keep_freed_memory()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    if not build.is_compiled():
+        print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
+
+
+def is_folder(output: str) -> bool:
+    """Whether an output is a folder for Parquet files."""
+    from analyzer.store.places import is_folder as is_one
+
+    return is_one(output)
+
+
 def summary(store: "Store", output: str) -> str:
     """One line that says what was written."""
     counts = []
@@ -219,15 +236,11 @@ def analyzed(
 ) -> tuple["Store", int | None]:
     """The store of these captures, and the signal that ended reading early, if one did."""
     import analyzer
-    from analyzer import build
 
     for path in paths:
         if is_there(path):
             raise UsageError(f"{path}: is a store, which cannot be read together with captures or into another store")
-    _keep_freed_memory()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    if not build.is_compiled():
-        print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
+    prepare()
     stored = _beginnings(output) if append and not force and output is not None else set()
     with _Watch(paths, stored) as watch:
         store = analyzer.analyze(

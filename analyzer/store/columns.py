@@ -148,20 +148,21 @@ class FieldLines:
         self.writer = TableWriter(table_of(FieldLineRecord), None, None)
         self._masker = masker
         self._next_line = first_line
-        self._begin_epoch()
+        self.begin_epoch()
 
     def number(self, sections: Values) -> int:
         """Number the lines of sections; returns by how much their numbers are above their line_ids."""
         numbers = self._numbers
         if len(numbers.known) >= limits.DISTINCT_LINES or numbers.known_bytes >= limits.DISTINCT_LINE_BYTES:
-            numbers = self._begin_epoch()
+            numbers = self.begin_epoch()
         numbers.number([section for section in sections if section])
         if numbers.new:
             self._write(numbers.new)
             numbers.new = []
         return self._shift
 
-    def _begin_epoch(self) -> LineNumbers:
+    def begin_epoch(self) -> LineNumbers:
+        """Number and write all lines afresh from now on."""
         base = next(_epochs) * _EPOCH_LINES
         self._shift = base - self._next_line
         self._numbers = LineNumbers(base, base + _EPOCH_LINES)

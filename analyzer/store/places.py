@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from weakref import finalize
@@ -34,7 +34,8 @@ from analyzer.store.definitions import (
 )
 
 MANIFEST: Final = "manifest.json"
-_PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB')"  # held in memory until it is written
+PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB')"  # held in memory until it is written
+_ATTEMPTS: Final = 5  # to open a folder that changes meanwhile
 _PROCESS: Final = secrets.token_hex(8)  # names this process' temporary folders unforeseeably
 
 
@@ -204,26 +205,16 @@ class FolderPlace(Place):
         self._manifest: dict[str, Any] = {}
         self._declared: Mapping[str, Table] = {}  # what was written
         self._old_files: set[str] = set()  # of the store that is there: no other file is ever removed
-        if path.exists() and not path.is_dir():
-            raise UnmuxError(f"{path}: exists already and is no folder")
         self._is_new = not path.exists()
-        if not self._is_new and any(path.iterdir()):
-            manifest = _read_manifest(path)
-            if manifest is None:
-                raise UnmuxError(f"{path}: holds other files than a store; it is left as it is")
-            if not append and not force:
-                raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
-            self._old_files = _named_files(manifest)
+        manifest = claim_folder(path, append=append, force=force)
+        if manifest is not None:
+            self._old_files = named_files(manifest)
             self._manifest = manifest if append else {}
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UnmuxError(f"{path}: {error.strerror}") from error
         super().__init__()
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The Parquet files when they are appended to."""
-        return _open_parquet(self._path, self._manifest, tables) if self._manifest else None
+        return open_parquet(self._path, self._manifest, tables) if self._manifest else None
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Write a Parquet file per table, then the manifest, then remove those that only the one before it named."""
@@ -234,7 +225,7 @@ class FolderPlace(Place):
             numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdecimal()]
             file = folder / f"{max(numbers, default=-1) + 1:04}.parquet"
             partial = file.with_suffix(".partial")
-            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} {_PARQUET}")
+            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} {PARQUET}")
             partial.replace(file)
             listed.setdefault(table, []).append(f"{table}/{file.name}")
         self._manifest = {
@@ -246,19 +237,37 @@ class FolderPlace(Place):
         partial = self._path / (MANIFEST + ".partial")
         partial.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
         partial.replace(self._path / MANIFEST)
-        for old in self._old_files - _named_files(self._manifest):
+        for old in self._old_files - named_files(self._manifest):
             (self._path / old).unlink(missing_ok=True)
         self.connection.close()
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the Parquet files."""
-        return _open_parquet(self._path, self._manifest, self._declared)
+        return open_parquet(self._path, self._manifest, self._declared)
 
     def discard(self) -> None:
         """Remove the folder if it was made for this store."""
         super().discard()
         if self._is_new:
             self._path.rmdir()
+
+
+def claim_folder(path: Path, *, append: bool, force: bool) -> dict[str, Any] | None:
+    """Make the folder of a store; returns the manifest of the one that is there. UnmuxError when it is taken."""
+    manifest = None
+    if path.exists() and not path.is_dir():
+        raise UnmuxError(f"{path}: exists already and is no folder")
+    if path.exists() and any(path.iterdir()):
+        manifest = _read_manifest(path)
+        if manifest is None:
+            raise UnmuxError(f"{path}: holds other files than a store; it is left as it is")
+        if not append and not force:
+            raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UnmuxError(f"{path}: {error.strerror}") from error
+    return manifest
 
 
 def place_for(path: str | None, *, append: bool, force: bool) -> Place:
@@ -271,17 +280,12 @@ def place_for(path: str | None, *, append: bool, force: bool) -> Place:
 
 
 def open_existing(path: str, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
-    """Open a store for reading; UnmuxError when there is none of this version at ``path``.
+    """Open a DuckDB file for reading; UnmuxError when it is no store of this version.
 
     Whoever made it, its views are those that this version defines over ``tables``. Where a DuckDB file holds other
     views or macros, queries cannot read or write files: those might.
     """
     place = Path(path)
-    if place.is_dir():
-        manifest = _read_manifest(place)
-        if manifest is None:
-            raise UnmuxError(f"{path}: required a store of unmux, found a folder without a store's {MANIFEST}")
-        return _open_parquet(place, manifest, tables)
     if not place.exists():
         raise UnmuxError(f"{path}: there is no such file")
     if not is_store(path):
@@ -318,7 +322,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == "unmux" else None
 
 
-def _named_files(manifest: Mapping[str, Any]) -> set[str]:
+def named_files(manifest: Mapping[str, Any]) -> set[str]:
     """The Parquet files that a manifest names, relative to its folder; without what lies outside its tables' folders."""
     tables = manifest.get("tables")
     return {
@@ -329,7 +333,45 @@ def _named_files(manifest: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
+class FolderViews:
+    """A database in memory whose views are the Parquet files of a folder, which a live capture may still be writing."""
+
+    def __init__(self, folder: Path, declared: Mapping[str, Table]) -> None:
+        """UnmuxError when the folder holds no store of this version."""
+        self._folder = folder
+        self._declared = declared
+        self._shown: dict[str, Any] = {}
+        manifest = self._manifest()
+        for _ in range(_ATTEMPTS):
+            try:
+                self.connection = open_parquet(folder, manifest, declared)
+                self._shown = manifest
+                return
+            except UnmuxError:
+                again = self._manifest()  # files it does not name any more go after a while
+                if again == manifest:
+                    raise
+                manifest = again
+        raise UnmuxError(f"{folder}: its files change faster than they can be opened")
+
+    def refresh(self) -> None:
+        """Show the files that the manifest names now. Raises ``duckdb.Error`` when they are not there."""
+        manifest = self._manifest()
+        if manifest == self._shown:
+            return
+        for table, names in manifest["tables"].items():
+            if self._shown["tables"].get(table) != names:
+                self.connection.execute(_parquet_view(self._folder, table, names))
+        self._shown = manifest
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest = _read_manifest(self._folder)
+        if manifest is None:
+            raise UnmuxError(f"{self._folder}: required a store of unmux, found a folder without a store's {MANIFEST}")
+        return manifest
+
+
+def open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
     """A database in memory whose views are the folder's tables, and the views over those of them that are ``declared``.
 
     UnmuxError when the manifest is damaged or of another version, or a table has other columns than declared.
@@ -340,9 +382,7 @@ def _open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[s
     connection = connect(None)
     try:
         for table, names in manifest["tables"].items():
-            paths = [_parquet_path(folder, table, name) for name in names]
-            source = f"read_parquet([{', '.join(paths)}])"
-            connection.execute(f"CREATE VIEW {identifier(table)} AS SELECT * FROM {source}")  # noqa: S608  # checked, quoted
+            connection.execute(_parquet_view(folder, table, names))
         present = {name: table for name, table in declared.items() if name in manifest["tables"]}
         check_tables(connection, present, str(folder))
         create_views(connection, views(present))
@@ -350,6 +390,13 @@ def _open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[s
         connection.close()
         raise UnmuxError(f"{folder / MANIFEST}: {first_line(error)}") from error
     return connection
+
+
+def _parquet_view(folder: Path, table: str, names: Sequence[str]) -> str:
+    """The statement that makes a view of a table's files."""
+    paths = ", ".join([_parquet_path(folder, table, name) for name in names])
+    view = f"CREATE OR REPLACE VIEW {identifier(table)} AS SELECT * FROM"
+    return f"{view} read_parquet([{paths}])"  # checked, quoted
 
 
 def _parquet_path(folder: Path, table: str, name: str) -> str:

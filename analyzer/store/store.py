@@ -7,19 +7,18 @@ secrets are masked on the way (``masking``).
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import duckdb
 
-from analyzer import build, limits
+from analyzer import limits
 from analyzer.errors import UnmuxError
-from analyzer.records import AnomalyRecord, FieldLineRecord, Rows, StoreMetadataRecord, by_class
-from analyzer.schema import table_of
+from analyzer.records import FieldLineRecord, Rows, by_class
 from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import (
-    SCHEMA_VERSION,
     comment_tables,
     create_tables,
     create_views,
@@ -27,15 +26,10 @@ from analyzer.store.definitions import (
     views,
 )
 from analyzer.store.masking import Masker
-from analyzer.store.places import Place, first_line, is_store, keep_row_groups, open_existing, place_for
+from analyzer.store.metadata import highest, metadata, not_stored
+from analyzer.store.places import FolderViews, Place, first_line, is_store, keep_row_groups, open_existing, place_for
 
 __all__ = ["Store", "declared_tables", "is_store", "open_store"]
-
-_HIGHEST: Final = """
-    SELECT
-        greatest((SELECT max(capture_index) FROM captures), (SELECT max(capture_index) FROM connections), -1),
-        coalesce((SELECT max(line_id) FROM field_lines), -1)
-"""
 
 
 class _Loader:
@@ -80,14 +74,11 @@ class _Loader:
         if existing is None:
             return 0
         try:
-            highest_index, highest_line = existing.execute(_HIGHEST).fetchall()[0]
-        except duckdb.Error as error:
-            raise UnmuxError(f"{self.place.description}: is no store of unmux: {first_line(error)}") from error
+            self.next_capture_index, first_line_id = highest(existing, self.place.description)
         finally:
             if existing is not self.connection:
                 existing.close()
-        self.next_capture_index = int(highest_index) + 1
-        return int(highest_line) + 1
+        return first_line_id
 
     def _declare(self) -> None:
         """Create tables and views."""
@@ -174,8 +165,9 @@ class _Loader:
             raise self.failure
 
     def finish(self, complete: bool) -> None:
-        self.add(self._not_stored())
-        self.add(self._facts(complete))
+        for kind, writer in self.writers.items():
+            self.add(not_stored(kind, writer.not_stored))
+        self.add(metadata(self.options, complete, self.next_capture_index))
         self.flush()
         self.place.finish(self.tables)
 
@@ -185,30 +177,6 @@ class _Loader:
         added["exchanges"] = sum(added[name] for name, table in self.tables.items() if table.exchange)
         added["messages"] = sum(added[name] for name, table in self.tables.items() if table.message)
         return added
-
-    def _not_stored(self) -> Rows:
-        """Faults of dissectors that gave a column values of another type."""
-        return [
-            AnomalyRecord(
-                kind="not_stored",
-                required=f"a value of the type of {table_of(kind).name}.{column}",
-                found="values that do not fit it",
-                occurrences=values,
-            )
-            for kind, writer in self.writers.items()
-            for column, values in writer.not_stored.items()
-        ]
-
-    def _facts(self, complete: bool) -> Rows:
-        facts = {
-            "schema_version": SCHEMA_VERSION,
-            "unmux_version": build.VERSION,
-            "duckdb_version": duckdb.__version__,
-            "build": "compiled" if build.is_compiled() else "interpreted",
-            "is_complete": str(complete).lower(),
-        }
-        facts.update({f"option_{name}": value for name, value in self.options.items()})
-        return [StoreMetadataRecord(key, value, self.next_capture_index) for key, value in facts.items()]
 
 
 class Store:
@@ -238,11 +206,17 @@ class Store:
         self._loader: _Loader | None = None
         self._place: Place | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._views: FolderViews | None = None  # of a folder, which a live capture may still be writing
         self.added: dict[str, int] = {}  # table, or view `exchanges` or `messages` -> rows added, when it is finished
         if read_only:
             if path is None:
                 raise UnmuxError("there is no temporary store to open")
-            self._connection = open_existing(path, declared_tables(records))
+            tables = declared_tables(records)
+            if Path(path).is_dir():
+                self._views = FolderViews(Path(path), tables)
+                self._connection = self._views.connection
+            else:
+                self._connection = open_existing(path, tables)
             return
         masker = None if show_secrets else Masker(mask_key)
         self._loader = _Loader(path, append, force, masker, options or {}, records)
@@ -256,6 +230,13 @@ class Store:
         """Take rows, which must not change any more. UnmuxError when they cannot be written."""
         try:
             self._loading().add(rows)
+        except duckdb.Error as error:
+            raise self._unwritten(error) from error
+
+    def commit(self) -> None:
+        """Begin to store what was added so far, so that it stays whatever happens. UnmuxError when it cannot be written."""
+        try:
+            self._loading()._insert(True)
         except duckdb.Error as error:
             raise self._unwritten(error) from error
 
@@ -280,6 +261,8 @@ class Store:
         """
         if self._loader is not None:
             self._loader.flush()
+        if self._views is not None:
+            self._views.refresh()
         return self._connected().sql(query, params=params)
 
     def tables(self) -> list[str]:

@@ -1,0 +1,222 @@
+"""The terminal screen of a live capture: what comes, how fast, and what stands out. 80 columns and 24 lines are enough."""
+
+import select
+import sys
+import termios
+import time
+import tty
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from analyzer.live.running import Running
+from analyzer.reports.values import NOTHING, duration, shortened, size, sparkline
+from analyzer.text import escape_for_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REFRESH_SECONDS: Final = 0.5
+KEPT: Final = 40  # rows of each kind, for tall terminals
+RATES: Final = 60  # refreshes that the drawing of the rate goes back
+FIXED_LINES: Final = 9  # that hold no rows: totals, headings, the last one
+
+_COLUMNS: Final = """
+    SELECT strftime(coalesce(ended_at, started_at), '%H:%M:%S'), coalesce(status, error_type, end_reason, ''), duration_ns,
+    exchange_name(operation, target, end_reason), place(connection_id, stream_index)
+"""
+_LATEST: Final = f"{_COLUMNS} FROM exchanges ORDER BY coalesce(ended_at, started_at) DESC LIMIT {KEPT}"
+_SLOWEST: Final = f"{_COLUMNS} FROM exchanges WHERE duration_ns IS NOT NULL ORDER BY duration_ns DESC LIMIT {KEPT}"
+_FAILED: Final = f"""{_COLUMNS} FROM exchanges WHERE error_type IS NOT NULL OR NOT is_complete
+    ORDER BY coalesce(ended_at, started_at) DESC LIMIT {KEPT}
+"""
+_MESSAGES: Final = """
+    SELECT strftime(ended_at, '%H:%M:%S'), if(direction = 'to_server', '→', '←'), payload_bytes, coalesce(text, operation, ''),
+        place(connection_id, stream_index)
+    FROM messages ORDER BY ended_at DESC LIMIT 40
+"""
+_TOTALS: Final = """
+    SELECT (SELECT count(*) FROM exchanges), (SELECT count(*) FROM exchanges WHERE error_type IS NOT NULL OR NOT is_complete),
+        (SELECT count(*) FROM messages), (SELECT count(*) FROM connections), (SELECT count(*) FROM streams)
+"""
+
+Row = tuple[Any, ...]
+
+
+@dataclass
+class Figures:
+    """What the screen shows."""
+
+    packets: int = 0
+    dropped: int = 0
+    size: int = 0  # bytes
+    exchanges: int = 0
+    failures: int = 0
+    messages: int = 0
+    connections: int = 0  # that have ended
+    open_connections: int = 0
+    open_streams: int = 0
+    waiting: int = 0  # exchanges under way
+    latest: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
+    failed: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
+    said: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
+    slowest: list[Row] = field(default_factory=list)
+    packet_rates: deque[float] = field(default_factory=lambda: deque([0.0] * RATES, maxlen=RATES))  # per second
+    size_rate: float = 0.0
+    exchange_rate: float = 0.0
+    seconds: float = 0.0
+
+
+class Screen:
+    """Draws the figures of a live capture, and hears the key that ends it."""
+
+    def __init__(self, source: str, output: str | None, console: Console | None = None) -> None:
+        """``source`` is what is captured, ``output`` where it is kept."""
+        self.figures = Figures()
+        self._source = source
+        self._output = output
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._begun_at = time.monotonic()
+        self._shown_at = self._begun_at
+        self._terminal: list[Any] | None = None  # as it was
+
+    def begin(self) -> None:
+        """Take the terminal."""
+        self._begun_at = self._shown_at = time.monotonic()
+        if sys.stdin is not None and sys.stdin.isatty():
+            self._terminal = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        self._live.start()
+
+    def end(self) -> None:
+        """Give the terminal back."""
+        self._live.stop()
+        if self._terminal is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._terminal)
+            self._terminal = None
+
+    def observe(self, finished: duckdb.DuckDBPyConnection, unfinished: duckdb.DuckDBPyConnection) -> None:
+        """Take in the rows of a segment, and those of what is open."""
+        figures = self.figures
+        exchanges, failures, messages, connections, _ = finished.execute(_TOTALS).fetchall()[0]
+        if exchanges:
+            figures.exchanges += exchanges
+            figures.latest.extendleft(reversed(finished.execute(_LATEST).fetchall()))
+            slowest = figures.slowest + finished.execute(_SLOWEST).fetchall()
+            figures.slowest = sorted(slowest, key=_duration_of, reverse=True)[:KEPT]
+        if failures:
+            figures.failures += failures
+            figures.failed.extendleft(reversed(finished.execute(_FAILED).fetchall()))
+        if messages:
+            figures.messages += messages
+            figures.said.extendleft(reversed(finished.execute(_MESSAGES).fetchall()))
+        figures.connections += connections
+        waiting, _, _, open_connections, open_streams = unfinished.execute(_TOTALS).fetchall()[0]
+        figures.waiting, figures.open_connections, figures.open_streams = waiting, open_connections, open_streams
+
+    def show(self, running: Running, now: float) -> bool:
+        """Draw, when it is time; False when the key was pressed."""
+        passed = now - self._shown_at
+        if passed < REFRESH_SECONDS:
+            return True
+        self._shown_at = now
+        figures = self.figures
+        before = figures.packets, figures.size
+        figures.packets = running.packets()
+        if running.analysis is not None:
+            figures.size = sum(reader.original_bytes for reader in running.analysis.captures.readers)
+        figures.packet_rates.append((figures.packets - before[0]) / passed)
+        figures.size_rate = (figures.size - before[1]) / passed
+        figures.dropped = running.dropped
+        figures.seconds = now - self._begun_at
+        self._live.update(self.drawn(self._console.width, self._console.height), refresh=True)
+        return not self._is_quit()
+
+    def drawn(self, width: int, height: int) -> Group:
+        """The screen, ``height`` lines of at most ``width`` cells."""
+        figures = self.figures
+        rows = max(height - FIXED_LINES, 8)
+        slow = fails = messages = rows // 5
+        latest = rows - slow - fails - messages
+        lines = [
+            _between(
+                Text.assemble(("unmux ", "bold"), (self._source, "bold cyan"), f"  {_clock(figures.seconds)}"),
+                Text(f"→ {self._output}" if self._output else "", "dim"),
+                width,
+            ),
+            _between(
+                Text.assemble(
+                    (f"{figures.packet_rates[-1]:,.0f}", "bold"),
+                    " packets/s  ",
+                    (f"{size(round(figures.size_rate))}/s", "bold"),
+                    f"  {figures.packets:,} packets  ",
+                    (f"{figures.dropped:,} dropped", "bold red" if figures.dropped else "green"),
+                ),
+                Text(sparkline(list(figures.packet_rates)[-20:]), "cyan"),
+                width,
+            ),
+            Text(
+                f"{figures.open_connections:,} connections open, {figures.connections:,} ended   "
+                f"{figures.open_streams:,} streams open   {figures.waiting:,} exchanges under way"
+            ),
+        ]
+        lines += self._section(f"Latest of {figures.exchanges:,} exchanges", list(figures.latest), latest, width)
+        lines += self._section("Slowest", figures.slowest, slow, width)
+        lines += self._section(
+            f"Latest of {figures.failures:,} errors and exchanges cut short", list(figures.failed), fails, width
+        )
+        lines += self._section(f"Latest of {figures.messages:,} messages", list(figures.said), messages, width)
+        lines.append(Text("times are UTC   q ends the capture", "dim"))
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+            line.no_wrap = True
+        return Group(*lines[:height])
+
+    def _section(self, heading: str, rows: "Sequence[Row]", count: int, width: int) -> list[Text]:
+        """A heading and ``count`` lines."""
+        lines = [Text(heading, "bold")]
+        lines += [_line(row, width) for row in rows[:count]]
+        return lines + [Text("")] * (count + 1 - len(lines))
+
+    def _is_quit(self) -> bool:
+        if self._terminal is None:
+            return False
+        while select.select([sys.stdin], [], [], 0)[0]:
+            key = sys.stdin.read(1)
+            if key in ("q", "Q", ""):
+                return True
+        return False
+
+
+def _duration_of(row: Row) -> int:
+    return int(row[2])
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _between(left: Text, right: Text, width: int) -> Text:
+    """Two texts at the ends of a line; the right one goes where there is no room."""
+    gap = width - left.cell_len - right.cell_len
+    return left if gap < 1 or not right.plain else Text.assemble(left, " " * gap, right)
+
+
+def _line(row: Row, width: int) -> Text:
+    """A line for an exchange or a message; where both ends of its name matter, the middle goes."""
+    ended, status, amount, name, where = row
+    is_message = status in ("→", "←")
+    shown = NOTHING if amount is None else size(amount) if is_message else duration(amount)
+    head = f"{ended or '':<8} {shortened('status', status or NOTHING, 9):>9} {shown:>8}  "
+    tail = f"  {where}"
+    room = max(width - len(head) - len(tail), 10)
+    fitted = shortened("target", escape_for_terminal(name or ""), room)
+    is_bad = not is_message and not (status or "").startswith(("1", "2", "3", "complete"))
+    return _between(Text.assemble((head, "red" if is_bad else ""), fitted), Text(tail, "dim"), width)

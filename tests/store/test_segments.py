@@ -1,0 +1,183 @@
+"""Segments: rows that others query while more come, kept as far as they are wanted."""
+
+import duckdb
+import pytest
+
+from analyzer.errors import UnmuxError
+from analyzer.http.semantics import HttpFieldSectionRecord
+from analyzer.protocols.http1 import Http1Dissector
+from analyzer.records import ConnectionRecord, FieldLine, StreamRecord
+from analyzer.store import open_store
+from analyzer.store.segments import MERGED_FILES, Retention, SegmentStore
+
+RECORDS = Http1Dissector.records
+
+
+def connection(number, **other):
+    return ConnectionRecord(
+        connection_id=number,
+        capture_index=0,
+        transport="tcp",
+        client_address="10.0.0.1",
+        client_port=number % 65536,
+        server_address="10.0.0.2",
+        server_port=80,
+        role_evidence="handshake",
+        **other,
+    )
+
+
+def section(number, name):
+    return HttpFieldSectionRecord(number, 0, 0, "request", "header", [FieldLine(name, b"v", "witnessed")])
+
+
+@pytest.fixture
+def segments(tmp_path):
+    made = []
+
+    def make(**options):
+        store = SegmentStore(f"{tmp_path}/live/", records=RECORDS, **options)
+        made.append(store)
+        return store
+
+    yield make
+    for store in made:
+        store.close()
+
+
+def ask(folder, sql):
+    with open_store(f"{folder}/live/", RECORDS) as store:
+        return store.sql(sql).fetchall()
+
+
+def files(folder, table):
+    return sorted(file.name for file in (folder / "live" / table).iterdir())
+
+
+def test_rows_are_there_when_a_segment_is_sealed_and_what_is_open_is_replaced(segments, tmp_path):
+    store = segments()
+    store.add([connection(1)])
+    store.seal([connection(2), StreamRecord(2, 0)], 1.0)
+    store.wait()
+    assert ask(tmp_path, "SELECT connection_id FROM connections ORDER BY 1") == [(1,), (2,)]
+    assert ask(tmp_path, "SELECT count(*) FROM streams") == [(1,)]
+    assert ask(tmp_path, "SELECT count(*) FROM http_exchanges") == [(0,)]
+    store.add([connection(2, close_reason="fin")])
+    store.seal([], 2.0)
+    store.wait()
+    assert ask(tmp_path, "SELECT connection_id, close_reason FROM connections ORDER BY 1") == [(1, None), (2, "fin")]
+    assert ask(tmp_path, "SELECT count(*) FROM streams") == [(0,)]
+    assert ask(tmp_path, "SELECT value FROM store_metadata WHERE key = 'is_complete'") == [("false",)]
+    store.finish(3.0)
+    assert ask(tmp_path, "SELECT value FROM store_metadata WHERE key = 'is_complete'") == [("true",)]
+    assert not [name for name in files(tmp_path, "connections") if name.startswith("open")]
+
+
+def test_a_store_that_is_open_for_reading_sees_what_has_come_since(segments, tmp_path):
+    store = segments()
+    store.seal([], 1.0)
+    store.wait()
+    with open_store(f"{tmp_path}/live/", RECORDS) as reading:
+        assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(0,)]
+        for number in range(3):
+            store.add([connection(number)])
+            store.seal([connection(100 + number)], 2.0 + 100 * number)
+        store.wait()
+        assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(4,)]
+
+
+def test_what_the_manifest_does_not_name_any_more_stays_for_a_while(segments, tmp_path):
+    store = segments()
+    for now in (1.0, 2.0, 30.0, 31.0):
+        store.seal([connection(1)], now)
+        store.wait()
+    left = [name for name in files(tmp_path, "connections") if name.startswith("open")]
+    assert len(left) == 3  # the latest, and two that were replaced a moment ago
+
+
+def test_many_small_files_become_few(segments, tmp_path):
+    store = segments()
+    count = MERGED_FILES * MERGED_FILES + 3
+    for number in range(count):
+        store.add([connection(number)])
+        store.seal([], 100.0 * number)
+    store.finish(1e6)
+    assert ask(tmp_path, "SELECT count(*), count(DISTINCT connection_id) FROM connections") == [(count, count)]
+    assert len(files(tmp_path, "connections")) == 5  # an empty one, one of all, and the last three
+
+
+@pytest.mark.parametrize(
+    ("retention", "least", "most"),
+    [(Retention(seconds=40), 40, 60), (Retention(rows=200), 30, 80), (Retention(size=200_000), 1, 100)],
+)
+def test_old_rows_are_given_up_with_the_field_lines_that_only_they_refer_to(segments, tmp_path, retention, least, most):
+    store = segments(retention=retention)
+    for number in range(120):
+        store.add([connection(number), section(number, b"always"), section(number, b"name%d" % number)])
+        store.seal([], float(number))
+    store.wait()
+    ((kept, first, last),) = ask(tmp_path, "SELECT count(*), min(connection_id), max(connection_id) FROM connections")
+    assert last == 119
+    assert kept == 120 - first  # the latest
+    assert least <= kept <= most
+    fields = ask(tmp_path, "SELECT connection_id, name FROM http_fields ORDER BY 1, 2")
+    assert fields == sorted((number, name) for number in range(first, 120) for name in ("always", f"name{number}"))
+    assert ask(tmp_path, "SELECT count(*) FROM field_lines")[0][0] < 2 * kept + 20
+
+
+def test_a_killed_one_is_added_to(segments, tmp_path):
+    store = segments()
+    store.add([connection(1), section(1, b"first")])
+    store.seal([connection(5)], 1.0)
+    store.wait()  # and no more of it
+    with pytest.raises(UnmuxError, match="--append adds to it"):
+        segments()
+    again = segments(append=True)
+    assert again.next_capture_index() == 1
+    again.add([connection(2), section(2, b"second")])
+    again.finish(2.0)
+    assert ask(tmp_path, "SELECT connection_id FROM connections ORDER BY 1") == [(1,), (2,)]
+    assert ask(tmp_path, "SELECT connection_id, name FROM http_fields ORDER BY 1") == [(1, "first"), (2, "second")]
+    replaced = segments(force=True)
+    replaced.add([connection(3)])
+    replaced.finish(3.0)
+    assert ask(tmp_path, "SELECT connection_id FROM connections") == [(3,)]
+
+
+def test_any_duckdb_reads_the_files_that_the_manifest_names(segments, tmp_path, monkeypatch):
+    store = segments()
+    store.add([connection(1)])
+    store.seal([connection(2)], 1.0)
+    store.wait()
+    monkeypatch.chdir(tmp_path / "live")
+    with duckdb.connect() as other:
+        other.execute("SET VARIABLE files = (SELECT tables.connections FROM 'manifest.json')")
+        assert other.execute("SELECT count(*) FROM read_parquet(getvariable('files'))").fetchall() == [(2,)]
+
+
+def test_an_observer_sees_each_segment_once_and_what_is_open(tmp_path):
+    seen = []
+
+    def observe(finished, unfinished):
+        sql = "SELECT list(connection_id) FROM connections"
+        seen.append((finished.execute(sql).fetchall()[0][0], unfinished.execute(sql).fetchall()[0][0]))
+
+    store = SegmentStore(None, records=RECORDS, observe=observe)
+    store.add([connection(1)])
+    store.seal([connection(2)], 1.0)
+    store.add([connection(3)])
+    store.seal([], 2.0)
+    store.finish(3.0)
+    store.close()
+    assert seen == [([1], [2]), ([3], None), (None, None)]
+
+
+def test_what_an_observer_raises_comes_out(tmp_path):
+    def observe(_finished, _unfinished):
+        raise BrokenPipeError
+
+    store = SegmentStore(None, records=RECORDS, observe=observe)
+    store.seal([], 1.0)
+    with pytest.raises(BrokenPipeError):
+        store.wait()
+    store.close()
