@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -34,11 +35,35 @@ def shape(value: bytes) -> bytes:
         (None, b"who knows", b"#"),
         (b"authorization", b"", b""),
         (b":path", b"/a?token=1&x=2", b"/a?token=#&x=2"),
-        (b"referer", b"https://me:pw@h/a?b=1&access_token=2#id_token=3", b"https://me:#@h/a?b=1&access_token=##id_token=#"),
+        (b"referer", b"https://me:pw@h/a?b=1&access_token=2#id_token=3", b"https://#:#@h/a?b=1&access_token=##id_token=#"),
         (b"www-authenticate", b'Bearer realm="x"', b'Bearer realm="x"'),
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==", b"dGhlIHNhbXBsZSBub25jZQ=="),
         (b"content-type", b"text/html", b"text/html"),
         (b"idempotency-key", b"8e03978e", b"8e03978e"),
+        (b"X-AuthToken", b"k", b"#"),
+        (b"x-auth", b"k", b"#"),
+        (b"x-auth-pass", b"k", b"#"),
+        (b"x-github-otp", b"k", b"#"),
+        (b"x-key", b"k", b"#"),
+        (b"bearer", b"k", b"#"),
+        (b"HTTP_AUTHORIZATION", b"k", b"#"),
+        (b"x-wsse", b'UsernameToken Username="a", PasswordDigest="b"', b"#"),
+        (b"x-amzn-oidc-data", b"k", b"#"),
+        (b"x-goog-iap-jwt-assertion", b"k", b"#"),
+        (b"x-ms-authorization-auxiliary", b"Bearer k", b"Bearer #"),
+        (b"host", b"ghp_1@example.org", b"#@example.org"),
+        (b"location", b"https://ghp_1@example.org/x", b"https://#@example.org/x"),
+        (b"destination", b"https://u:p@h/?access_token=1", b"https://#:#@h/?access_token=#"),
+        (b"x-forwarded-url", b"/a?access_token=1&b=2", b"/a?access_token=#&b=2"),
+        (b"x-original-query", b"access_token=1&b=2", b"access_token=#&b=2"),
+        (b"link", b'<https://h/a?token=1&b=2>; rel="next"', b'<https://h/a?token=#&b=2>; rel="next"'),
+        (b"x-anything", b"it is eyJhbGciOiJub25lIn0.e30.c2ln, so", b"it is #, so"),
+        (b"user-agent", b"a/1 (+http://h.org; me@h.org)", b"a/1 (+http://h.org; me@h.org)"),
+        (b"access-control-allow-credentials", b"true", b"true"),
+        (b"x-ratelimit-remaining-tokens", b"12", b"12"),
+        (b"content-type", b"multipart/form-data; boundary=a=b", b"multipart/form-data; boundary=a=b"),
+        (b"authentication-info", b'nextnonce="a", qop=auth', b'nextnonce="a", qop=auth'),
     ],
 )
 def test_secrets_in_fields_are_masked_and_the_rest_stays(name: bytes | None, value: bytes, expected: bytes) -> None:
@@ -57,7 +82,16 @@ def test_secrets_in_fields_are_masked_and_the_rest_stays(name: bytes | None, val
         (b"/f?token=ab;cd&b=1", b"/f?token=#&b=1"),
         (b"/f?apiKey=1&api-key=2&key=3&sig=4", b"/f?apiKey=#&api-key=#&key=#&sig=#"),
         (b"/f?page_token=ab&monkey=1&token=", b"/f?page_token=ab&monkey=1&token="),
-        (b"http://u:p@ss@host/", b"http://u:#@host/"),
+        (b"http://u:p@ss@host/", b"http://#:#@host/"),
+        (b"http://ghp_1@host/a?b=1", b"http://#@host/a?b=1"),
+        (b"u:p/w@host:443", b"#:#@host:443"),
+        (b"/f?state=access_token%3D1&x=a%3Db", b"/f?state=#&x=a%3Db"),
+        (b"/f?pw=1&auth_code=2&oauth_verifier=3&bearer=4", b"/f?pw=#&auth_code=#&oauth_verifier=#&bearer=#"),
+        (b"/f?token.id=1&api.key=2&access%255ftoken=3&authCode=4", b"/f?token.id=#&api.key=#&access%255ftoken=#&authCode=#"),
+        (b"/f?author=1&sort_key=2&max_tokens=3&token_type=4", b"/f?author=1&sort_key=2&max_tokens=3&token_type=4"),
+        (b"/verify/eyJhbGciOiJub25lIn0.e30.c2ln/now", b"/verify/#/now"),
+        (b"/r?u=https%3A%2F%2Fghp_1%40host%2F", b"/r?u=#"),
+        (b"/users/@me", b"/users/@me"),
         (b"/plain/path", b"/plain/path"),
         (b"*", b"*"),
     ],
@@ -92,14 +126,28 @@ def test_any_key_will_do_but_an_empty_one() -> None:
 
 def test_masking_time_grows_with_the_length_only() -> None:
     hostile = [b"/?" + b"a_" * 20_000 + b"=1", b"//" * 20_000 + b":@", b"?x=;" * 10_000, b"//a:" + b"b" * 40_000]
-    for target in hostile:
-        KEY.target(target)
+    hostile += [b"eyJ" * 20_000, b"eyJ." * 20_000, b"max-" * 20_000, b"a=" * 20_000, b"%25" * 20_000 + b"=1=@"]
+    for value in hostile:
+        KEY.target(value)
+        KEY.field(b"x-forwarded-url", value)
+        KEY.field(value, b"x")
 
 
-def test_a_password_in_an_authority_is_masked_and_the_host_stays() -> None:
-    assert KEY.authority(b"user:secret@example.org:8080") == b"user:" + KEY.value(b"secret") + b"@example.org:8080"
-    assert KEY.field(b":authority", b"user:a@b@host") == b"user:" + KEY.value(b"a@b") + b"@host"
-    for plain in (b"example.org:8080", b"[::1]:80", b"user@host", b"", b":@"):
+def test_long_field_names_tell_secrets_too_but_are_not_remembered() -> None:
+    name = b"a" * 100_000 + b"-token"
+    references = sys.getrefcount(name)
+    assert shape(KEY.field(name, b"x") or b"") == b"#"
+    assert KEY.field(name + b"ize", b"x") == KEY.value(b"x")
+    assert KEY.field(name[:-1], b"x") == b"x"
+    assert sys.getrefcount(name) == references
+
+
+def test_user_information_in_an_authority_is_masked_and_the_host_stays() -> None:
+    user = KEY.value(b"user")
+    assert KEY.authority(b"user:secret@example.org:8080") == user + b":" + KEY.value(b"secret") + b"@example.org:8080"
+    assert KEY.field(b":authority", b"user:a@b@host") == user + b":" + KEY.value(b"a@b") + b"@host"
+    assert KEY.authority(b"user@host") == user + b"@host"
+    for plain in (b"example.org:8080", b"[::1]:80", b"", b":@"):
         assert KEY.authority(plain) == plain
 
 
