@@ -269,7 +269,7 @@ def _observer(form: str) -> "Observer | None":
 
 _LINES: Final = """
     SELECT
-        strftime(coalesce(ended_at, started_at), '%H:%M:%S.%g'), protocol, coalesce(status, error_type, end_reason), duration_ns,
+        strftime(coalesce(ended_at, started_at), '%H:%M:%S.%g'), protocol, coalesce(error_type, status, end_reason), duration_ns,
         exchange_name(operation, target, end_reason), place(connection_id, stream_index)
     FROM exchanges ORDER BY coalesce(ended_at, started_at)
 """

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 REFRESH_SECONDS: Final = 0.5
 KEPT: Final = 40  # rows of each kind, for tall terminals
 RATES: Final = 60  # refreshes that the drawing of the rate goes back
-FIXED_LINES: Final = 9  # that hold no rows: totals, headings, the last one
+FIXED_LINES: Final = 8  # that hold no rows: totals, headings, the last one
 
 _COLUMNS: Final = """
-    SELECT strftime(coalesce(ended_at, started_at), '%H:%M:%S'), coalesce(status, error_type, end_reason, ''), duration_ns,
+    SELECT strftime(coalesce(ended_at, started_at), '%H:%M:%S'), coalesce(error_type, status, end_reason, ''), duration_ns,
     exchange_name(operation, target, end_reason), place(connection_id, stream_index)
 """
 _LATEST: Final = f"{_COLUMNS} FROM exchanges ORDER BY coalesce(ended_at, started_at) DESC LIMIT {KEPT}"
