@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_FOR_TESTS := $(VENV)/installed-for-tests
 SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql' -o -name 'page.*')
 
-.PHONY: demo test lint bench fuzz docs clean
+.PHONY: demo test lint bench memory fuzz docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/unmux sample_pcaps/demo.pcapng
@@ -25,7 +25,10 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/make_captures.py
 	$(BIN)/python bench/run.py --unmux $(BIN)/unmux
 
-fuzz: $(INSTALLED)
+memory: $(INSTALLED)
+	$(BIN)/python bench/memory.py --unmux $(BIN)/unmux
+
+fuzz: $(INSTALLED_FOR_TESTS)
 	$(BIN)/python fuzz/run.py
 
 docs: $(INSTALLED)

@@ -12,6 +12,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError
 
 COMPILED = [
+    "analyzer/memory.py",
     "analyzer/records.py",
     "analyzer/dissector.py",
     "analyzer/scope.py",

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias
 
+from mypy_extensions import i64
+
 from analyzer.codecs.content import Outlet
 from analyzer.codecs.content_budget import AllContents
 from analyzer.codecs.key_log import KeyLog
+from analyzer.memory import Memory
 from analyzer.records import FieldLine, Rows
 
 if TYPE_CHECKING:
@@ -119,14 +122,17 @@ class Context:
         frames: bool = False,
         decode_as: dict[tuple[str, int], str] | None = None,
         key_log: KeyLog | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """``content`` is none, preview, hash or store; ``decode_as`` maps (transport, port) to a dissector's name."""
         self.dissectors = list(dissectors)
         self.content = content
-        self.contents = AllContents()  # the memory that contents take
+        self.memory = Memory() if memory is None else memory
+        self.contents = AllContents(self.memory)  # the memory that contents take
+        self.section_bytes: i64 = 0  # of memory of field sections in rows that are not handed over; whoever does so makes it 0
         self.frames = frames
         self.decode_as = decode_as or {}
-        self.key_log = KeyLog() if key_log is None else key_log
+        self.key_log = KeyLog(self.memory) if key_log is None else key_log
         self.taps: Taps = {}
         self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections
         self.server_ports: set[tuple[str, int]] = set()

@@ -6,6 +6,17 @@ connection unless their name says otherwise, so that rows do not depend on what 
 
 from typing import Final
 
+# --- memory of a run; analyzer/memory.py divides it
+MEMORY_BYTES: Final = 2_000_000_000  # what a run may take unless it is told: half of what small machines have
+LEAST_MEMORY_BYTES: Final = 256_000_000  # less than twice the program itself would leave nothing to work with
+MEMORY_FIXED_BYTES: Final = 160_000_000  # interpreter, modules and DuckDB take 110 MB; the rest are rows on their way
+CONNECTION_BYTES: Final = 1_750  # what a connection costs without bytes; measured, as are the next ones
+STREAM_BYTES: Final = 1_500  # what a stream costs beside its dissector, with a connection's first what they share
+DISSECTOR_BYTES: Final = 3_500  # what a dissector costs at its beginning: HTTP/1 3 KB, HTTP/2 5 KB
+MARKS_BYTES: Final = 4_000  # of the packets remembered by which copies are recognised
+NUMBER_BYTES: Final = 80  # of a number in a set, list or dictionary
+ROW_BYTES: Final = 600  # of a row that waits
+
 # --- capture: files
 PACKET_BYTES: Final = 262_144  # captured bytes of a packet; the largest snapshot length of tcpdump and Wireshark
 PCAPNG_BLOCK_BYTES: Final = 16 << 20  # a block that has to be held whole; options of a packet stay far below
@@ -28,6 +39,9 @@ DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz
 # --- stream: finding the protocol
 PROBE_BYTES: Final = 4096  # a side's first bytes shown to probes; every shipped protocol decides in far fewer
 PROBE_HELD_EVENTS: Final = 256  # deliveries held while probing; one-byte segments must not hold memory
+SEARCH_CHAIN_BYTES: Final = 250  # what a chain of frames costs that is followed after a hole
+UNDECIDED_CHUNK_BYTES: Final = 100  # what a piece costs beside its bytes of which it is not known where frames begin
+PROBE_HELD_COST: Final = 150  # what a held delivery costs beside its bytes
 STREAM_DEPTH: Final = 16  # streams inside streams; real stacks stay below 6
 ANOMALIES_PER_KIND: Final = 20  # rows of one kind per connection; the rest are counted in the last one
 
@@ -47,7 +61,7 @@ REORDER_PACKETS: Final = 64  # the same in packets of the capture
 HELD_BYTES: Final = 8 << 20  # out-of-order bytes of one direction; above the largest usual receive window (6 MiB)
 HELD_SEGMENTS: Final = 16_384  # out-of-order segments of one direction; HELD_BYTES in segments of 512 bytes
 LINGER_NANOSECONDS: Final = 5_000_000_000  # how long a closed connection collects late packets
-ALL_HELD_BYTES: Final = 256 << 20  # out-of-order bytes of all connections; then the one that adds gives up its holes
+HELD_SEGMENT_BYTES: Final = 170  # what an out-of-order segment costs beside its bytes
 COPY_PACKETS: Final = 32  # packets of one end among which an exact copy is recognised; taps copy in bursts below this
 COPY_NANOSECONDS: Final = 1_000_000_000  # how long after a packet its copy may come, where the IP header numbers packets
 UNNUMBERED_COPY_NANOSECONDS: Final = 3_000_000  # the same where it does not; retransmissions are rarely that fast
@@ -56,12 +70,12 @@ LATE_NANOSECONDS: Final = 3_000_000  # a hole filled sooner was reordering, wher
 FLOW_NANOSECONDS: Final = 120_000_000_000  # silence that ends a UDP flow; twice what address translators usually allow
 CLOCK_STEP_NANOSECONDS: Final = 1_000_000_000  # timestamps further back than that are strays, or the clock was set back
 CLOCK_STEP_PACKETS: Final = 256  # so many of them in a row, and it was: time goes on from there
-OPEN_CONNECTIONS: Final = 200_000  # in all; then the least recently used are put away (about 1 KB each)
 FINISHED_WAITING: Final = 1024  # finished connections, beyond twice the open ones, among what waits for its time; 1 KB each
 
 # --- store
 TEXT_BYTES: Final = 65_536  # longest wire value kept whole in a text column
-DISTINCT_LINES: Final = 50_000  # field lines known at a time, about 300 bytes each; then they are numbered afresh
+DISTINCT_LINES: Final = 50_000  # field lines known at a time; then they are numbered afresh
+DISTINCT_LINE_COST: Final = 300  # what each costs beside its bytes
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 INSERT_BYTES: Final = 6 << 20  # of columns given to DuckDB together; it inserts them while the next ones are collected
 COMMIT_BYTES: Final = 12 << 20  # of columns inserted in one transaction: DuckDB holds them, a run that is killed loses them
@@ -71,9 +85,7 @@ CONVERTED_TEXTS_BYTES: Final = 1 << 20  # the same of all that a column remember
 SLICE_BYTES: Final = 4 << 20  # wire bytes of rows turned into columns together; as text up to four times as much
 WIDE_ROW_BYTES: Final = 8_192  # a table with more on average: DuckDB holds 2,048 rows at once whatever their size
 WIDE_BYTES: Final = 16 << 20  # of a table with wide rows; then it is written out, and a row group of its own holds them
-WIDE_LOAD_MEMORY: Final = "512MB"  # DuckDB's buffers for wide rows: a content of CONTENT_KEPT_BYTES is up to 64 MB of text
-LOAD_MEMORY: Final = "128MB"  # DuckDB's buffers while loading; more does not make it faster
-QUERY_MEMORY: Final = "1GB"  # DuckDB's buffers while querying; beyond them it spills to disk
+LOAD_BYTES: Final = 128_000_000  # of DuckDB's buffers while loading; more does not make it faster
 
 # --- WebSocket
 PREVIEW_CHARACTERS: Final = 256  # of a text message, with --content preview
@@ -107,6 +119,10 @@ HTTP1_CACHED_LINE_BYTES: Final = 512  # longest line worth remembering; longer o
 HTTP1_UNPROVED_ROWS: Final = 256  # rows kept until a beginning is proved; its first messages make fewer than ten
 HTTP1_CACHED_HEADS: Final = 32  # whole heads remembered per side of a connection; load generators and health checks repeat few
 HTTP1_CACHED_HEAD_BYTES: Final = 2_048  # longest head worth remembering
+HTTP1_HEAD_COST: Final = 400  # what a head costs beside twice its bytes
+HTTP1_LINE_COST: Final = 60  # what a field line of it costs besides; those that repeat cost less, others more
+HTTP1_EXCHANGE_BYTES: Final = 300  # what an exchange costs beside its heads
+HTTP1_PIECE_BYTES: Final = 150  # what a held piece costs beside its bytes
 
 # --- content codings
 CONTENT_CODINGS: Final = 4  # codings of one content; one is usual, two are seen
@@ -123,8 +139,9 @@ CONTENT_BROTLI_BYTES: Final = 4 << 20  # the same for br: three times 256 Huffma
 CONTENT_CODED_BYTES: Final = 256 << 10  # held of a content at most before decoders stay open for it; few have as many
 CONTENT_KEPT_BYTES: Final = 16 << 20  # decoded bytes kept of one content with --content store
 CONTENT_CONNECTION_BYTES: Final = 64 << 20  # held, decoding and kept for the open contents of a connection; 200 usual ones
-ALL_CONTENT_BYTES: Final = 256 << 20  # the same of all connections, and in rows not handed over; then the oldest are given up
-CONTENT_ROW_BYTES: Final = 8 << 20  # contents in rows that are not handed over yet; more at a time makes nothing faster
+CONTENT_ROW_BYTES: Final = (
+    8 << 20
+)  # contents and field sections in rows that are not handed over yet; more at a time makes nothing faster
 
 # --- HTTP/2
 HPACK_TABLE_BYTES: Final = 1 << 18  # of one dynamic table, whatever the peers agreed on; browsers use 64 KiB
@@ -133,6 +150,10 @@ HTTP2_FRAME_BYTES: Final = 1 << 18  # a frame other than DATA that is held whole
 HTTP2_FIELD_BLOCK_BYTES: Final = 1 << 18  # a field block with its CONTINUATION frames, as sent
 HTTP2_CONTINUATION_FRAMES: Final = 1024  # of one field block; empty ones cost the sender nearly nothing
 HTTP2_OPEN_STREAMS: Final = 10_000  # servers allow 100 to 1,000 at a time
+HTTP2_EXCHANGE_BYTES: Final = 850  # what an open stream costs beside its values
+HTTP2_ENTRY_BYTES: Final = 130  # what an entry of a dynamic table costs beside its name and value
+FIELD_BLOCK_COST: Final = 16  # memory of a row for each byte of a field block: one can stand for a line, three make one
+HTTP2_PIECE_BYTES: Final = 50  # what a held piece of a frame costs beside its bytes
 HTTP2_TOMBSTONES: Final = 4096  # stream numbers remembered beside the highest one
 HTTP2_SETTINGS_WAITING: Final = 64  # SETTINGS frames not acknowledged yet; peers send one or two
 HTTP2_RESPONSES_FIRST: Final = 256  # responses kept whose request has not been delivered yet
@@ -151,9 +172,9 @@ HTTP2_DEBUG_BYTES: Final = 1024  # debug data of a GOAWAY that is kept
 
 # --- TLS
 TLS_SECRET_BYTES: Final = 512  # of a key log line; a premaster secret of ffdhe4096 is the longest usual one
-TLS_KEYS_BYTES: Final = 256 << 20  # secrets of all connections; about 1 KB each
 TLS_KEYS_BYTES_EACH: Final = 640  # what the secrets of a connection cost beside the first of them
 TLS_MESSAGE_BYTES: Final = 1 << 18  # a handshake message; long certificate chains have some 10 KB, post-quantum ones 100
+TLS_SAID_BYTES: Final = 1 << 20  # of the messages an extended master secret is made from; with long chains some 100 KB
 TLS_EXTENSIONS: Final = 256  # of one message; browsers send about 20
 TLS_CERTIFICATES: Final = 16  # of one message; chains have 2 to 4
 TLS_TRIED_BYTES: Final = 256 << 20  # of records tried with numbers and keys that did not fit: a tenth of a second
@@ -161,5 +182,7 @@ TLS_MISSED_RECORDS: Final = 4096  # numbers tried after a hole; a window of 4 Mi
 TLS_HELD_BYTES: Final = 1 << 20  # of one direction that wait for the other, or for keys; early data is below 64 KiB
 TLS_SOUGHT_BYTES: Final = 1 << 17  # after a hole until a record is found; seven of the largest
 TLS_HELD_RECORD_BYTES: Final = 300  # what a held record costs beside its body
+TLS_PIECE_BYTES: Final = 50  # what a piece of a record costs beside its bytes
+TLS_DECRYPTOR_BYTES: Final = 3_000  # what the keys of a direction cost: OpenSSL's state, mostly
 TLS_WRONG_RECORDS: Final = 16  # that do not authenticate before keys are held to be wrong
 TLS_RENEGOTIATIONS: Final = 64  # of one connection; servers allow a few, most none

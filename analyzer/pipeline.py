@@ -15,6 +15,7 @@ from analyzer.capture.saving import Saver
 from analyzer.codecs.key_log import KeyLog
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
+from analyzer.memory import Memory, memory_of
 from analyzer.packets.decoder import NOTHING, Decoder
 from analyzer.records import AnomalyRecord, CaptureRecord, Rows
 
@@ -47,7 +48,7 @@ class Analysis:
         self.connections = ConnectionTable(context)
         self._context = context
         self._contents = context.contents
-        self._decoder = Decoder()
+        self._decoder = Decoder(context.memory.fragment_bytes)
         self._not_decoded: dict[int, int] = {}  # capture_index -> packets
         self._rows: Rows = []
         self._saver = saver
@@ -119,6 +120,7 @@ class Analysis:
             self._rows = []
             self._sink.add(rows)
             self._contents.row_bytes = 0
+            self._context.section_bytes = 0
 
     def open_rows(self, timestamp: i64) -> Rows:
         """The rows, as they stand, of what is still open: captures, connections, streams, exchanges."""
@@ -129,7 +131,8 @@ class Analysis:
 
     def _take(self, rows: Rows) -> None:
         self._rows += rows
-        if len(self._rows) >= ROWS_AT_A_TIME or self._contents.row_bytes >= limits.CONTENT_ROW_BYTES:
+        waiting = self._contents.row_bytes + self._context.section_bytes
+        if len(self._rows) >= ROWS_AT_A_TIME or waiting >= limits.CONTENT_ROW_BYTES:
             self.flush()
 
     def _end(self) -> None:
@@ -182,9 +185,9 @@ def _about_keys(context: Context) -> Rows:
     return [AnomalyRecord(kind="key_log", required=required, found="other lines, or contradicting ones", occurrences=bad)]
 
 
-def read_key_logs(paths: Sequence[str | os.PathLike[str]]) -> KeyLog:
+def read_key_logs(paths: Sequence[str | os.PathLike[str]], memory: Memory | None = None) -> KeyLog:
     """The keys of these files. Raises ``CaptureError`` where one cannot be read."""
-    key_log = KeyLog()
+    key_log = KeyLog(memory)
     for path in paths:
         for block in key_log_blocks(os.fspath(path)):
             key_log.add(block)
@@ -203,6 +206,7 @@ def analyze(
     key_logs: Sequence[str | os.PathLike[str]] = (),
     show_secrets: bool = False,
     mask_key: bytes | None = None,
+    memory: str | int | None = None,
     progress: Progress | None = None,
     opened: Callable[[CaptureSet], None] | None = None,
 ) -> "Store":
@@ -210,22 +214,31 @@ def analyze(
 
     ``paths`` is a file, folder, glob or ``-``, or several; ``output`` is a .duckdb file or a folder/ for Parquet, None for a
     temporary store; an existing one needs ``append`` or ``force``. ``content`` is none, preview, hash or store.
-    ``key_logs`` are files with TLS keys, beside those inside the captures. ``opened`` is called with the capture set before
+    ``key_logs`` are files with TLS keys, beside those inside the captures. ``memory`` is what all of it may take, a text such as
+    ``512MB`` or a number of bytes: above it, what was used longest ago is written as it stands. ``opened`` is called with the capture set before
     the first packet is read.
 
-    Raises ``CaptureError`` when a path is no capture or a key log cannot be read, and ``UnmuxError`` when the output cannot
-    be written.
+    Raises ``CaptureError`` when a path is no capture or a key log cannot be read, ``UsageError`` when ``memory`` is no size or
+    too little, and ``UnmuxError`` when the output cannot be written.
     """
     from analyzer.store import Store  # the one import that is slow, and needed only here
 
+    share = memory_of(memory)
     found = protocols.dissectors()
-    context = Context(found, content, frames, decode_as, read_key_logs(key_logs))
+    context = Context(found, content, frames, decode_as, read_key_logs(key_logs, share), share)
     rules = ", ".join(f"{transport}.port=={port},{name}" for (transport, port), name in sorted((decode_as or {}).items()))
     options = {"content": content, "frames": str(frames).lower(), "show_secrets": str(show_secrets).lower(), "decode_as": rules}
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     records = [record for dissector in found for record in dissector.records]
     store = Store(
-        output, append=append, force=force, show_secrets=show_secrets, mask_key=mask_key, options=options, records=records
+        output,
+        append=append,
+        force=force,
+        show_secrets=show_secrets,
+        mask_key=mask_key,
+        options=options,
+        records=records,
+        memory=share,
     )
     collecting = gc.isenabled()
     gc.disable()  # nothing here makes cycles that outlive a connection; collecting costs a third of the time
@@ -247,8 +260,12 @@ def analyze(
     return store
 
 
-def open_store(path: str | os.PathLike[str]) -> "Store":
-    """Open a store that was made before, a DuckDB file or a Parquet folder, for reading. UnmuxError when it is none."""
+def open_store(path: str | os.PathLike[str], *, memory: str | int | None = None) -> "Store":
+    """Open a store that was made before, a DuckDB file or a Parquet folder, for reading. UnmuxError when it is none.
+
+    Half of ``memory`` is for DuckDB's buffers; what does not fit is spilled to a temporary folder.
+    """
     from analyzer.store import open_store as opened
 
-    return opened(os.fspath(path), [record for dissector in protocols.dissectors() for record in dissector.records])
+    records = [record for dissector in protocols.dissectors() for record in dissector.records]
+    return opened(os.fspath(path), records, memory_of(memory))

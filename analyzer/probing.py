@@ -34,6 +34,14 @@ class Probing:
         self.tells_roles = False  # it matched in one orientation only: that tells who the client is
         self._candidates = candidates
 
+    def memory(self) -> i64:
+        """How many bytes of memory it takes."""
+        taken = len(self.held) * limits.PROBE_HELD_COST
+        for held in self.held:
+            if held.data is not None:
+                taken += len(held.data)
+        return taken
+
     def first_bytes(self, direction: i64) -> bytes:
         """The bytes held for a direction, from its start or its first gap to the next gap."""
         parts: list[bytes] = []

@@ -39,6 +39,7 @@ class Scope:
         self.server_port = server_port
         self.roles_proven = roles_proven
         self.tap: Tap | None = context.taps.get(connection_id)
+        self.held_bytes: i64 = 0  # of memory that the streams and their dissectors take; contents have a budget of their own
         self.streams: i64 = 0  # opened so far, stream 0 not counted
         self.stalls: i64 = 0  # stall_index of the next stall
         self.stall_index: i64 = -1  # the stall whose bytes are being released

@@ -73,6 +73,8 @@ class Stream:
         self._passed_to_client_at: i64 = 0
         self._passed_to_server_packet: i64 = 0
         self._passed_to_client_packet: i64 = 0
+        self._held_bytes: i64 = limits.STREAM_BYTES  # what this stream is counted with in the scope
+        scope.held_bytes += limits.STREAM_BYTES
         self._closed_to_server = False
         self._closed_to_client = False
         self._dissector: Dissector | None = None
@@ -190,6 +192,7 @@ class Stream:
             rows.append(self.row())
             self._dissector = None
             self._heir = None
+            self._count(0)
         return rows
 
     def tick(self, now: i64) -> Rows:
@@ -260,6 +263,17 @@ class Stream:
         else:
             self._declined_to_client = length
 
+    def hold(self, size: i64) -> None:
+        """Say how many bytes of memory the dissector takes by now, beside its own state at the beginning.
+
+        Where all connections take too much, those that were used longest ago are put away. Contents count elsewhere.
+        """
+        self._count(limits.STREAM_BYTES + limits.DISSECTOR_BYTES + size)
+
+    def _count(self, size: i64) -> None:
+        self.scope.held_bytes += size - self._held_bytes
+        self._held_bytes = size
+
     def hand_over(self, child: "Stream") -> None:
         """From now on this stream's bytes are all the child's (an upgrade, a tunnel)."""
         self._heir = child
@@ -306,6 +320,7 @@ class Stream:
             if chosen is None:
                 self._be_opaque()
             else:
+                self.hold(0)
                 self._dissector = chosen(self, self.facts)
         else:
             usual: list[type[Dissector]] = []
@@ -321,6 +336,7 @@ class Stream:
     def _hold(self, probing: Probing, held: Held, is_last_chance: bool) -> Rows:
         """Hold a delivery; attach the dissector that matches now, or give up when none can."""
         probing.held.append(held)
+        self._count(limits.STREAM_BYTES + probing.memory())
         if not probing.is_decided(self.depth == 0 and not self.scope.roles_proven, is_last_chance):
             return []
         self._probing = None
@@ -335,6 +351,7 @@ class Stream:
 
     def _attach(self, chosen: type[Dissector], waiting: list[Held]) -> Rows:
         self.protocol = chosen.name
+        self.hold(0)
         self._dissector = chosen(self, self.facts)
         rows: Rows = []
         for held in waiting:
@@ -361,6 +378,7 @@ class Stream:
                 self._show_unknown(held.direction, held.data, held.timestamp)
         if has_bytes:
             self._beginnings = Beginnings(probing)
+        self._count(limits.STREAM_BYTES)
         self._be_opaque()
         return []
 
@@ -474,6 +492,7 @@ class Stream:
                     rows += dissector.close(side, CloseReason.LIMIT, timestamp, packet)
                 except Exception:  # it has already failed once; the first fault is the one to tell
                     pass
+        self._count(limits.STREAM_BYTES)
         return rows
 
     def _last_skipped(self, dissector: Dissector, direction: i64) -> Rows:

@@ -1,9 +1,10 @@
-"""Looks for input that makes unmux fail, hang or grow: ``python fuzz/run.py [--seconds 60] [--seed N] [TARGET...]``.
+"""Looks for input that makes unmux fail, hang or grow: ``python fuzz/run.py [--seconds 10] [--seed N] [TARGET...]``.
 
-Targets are ``files``, whole captures with changed bytes, and each dissector by its name: the streams of the sample
-captures that it understands, changed, cut into pieces anew and with holes. Whatever an input does, unmux must neither
-raise nor give a ``dissector_error``, take longer than SLOW_SECONDS, or need more than MEMORY_BYTES; an input that does is
-kept in ``fuzz/found/`` with the seed that makes it again, and is to become a test with a name.
+Targets are ``files``, whole captures with changed bytes; each dissector by its name: the streams of the sample captures that
+it understands, changed, cut into pieces anew and with holes; ``http2_framing`` and the like: such streams, which must give the
+same rows however they are cut; and single codecs beside their oracles. Whatever an input does, unmux must neither raise nor give
+a ``dissector_error``, take longer than SLOW_SECONDS, or need more than MEMORY_BYTES; an input that does is kept in
+``fuzz/found/`` with the seed that makes it again, and is to become a test with a name.
 """
 
 import argparse
@@ -15,9 +16,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import ClassVar
+
+import codec_targets
+import packet_targets
+from changes import LARGEST_FILE, SAMPLES, Misbehaved, Target, capture_files, changed, cut
+from msgspec.structs import astuple
 
 from analyzer import pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
@@ -28,24 +35,13 @@ from analyzer.scope import Scope
 from analyzer.stream import Stream
 
 HERE = Path(__file__).resolve().parent
-CORPUS = [HERE.parent / "sample_pcaps", HERE.parent.parent / "shared" / "captures"]
 FOUND = HERE / "found"
-LARGEST_FILE, LARGEST_STREAM = 300_000, 60_000  # bytes of an input: many small ones find more than few large ones
+LARGEST_STREAM = 60_000  # bytes of an input: many small ones find more than few large ones
 SLOW_SECONDS = 20  # of the processor
 MEMORY_BYTES = 1_500_000_000  # of this process: far above what any input may need
 CONTENTS = ("preview", "hash", "store")
 
 Piece = tuple[int, bytes]  # direction, bytes
-Target = Callable[[random.Random], bytes]
-"""Tries one input and returns it; raises when unmux misbehaves."""
-
-
-class Misbehaved(Exception):
-    """What an input did, and the input."""
-
-    def __init__(self, what: str, data: bytes) -> None:
-        super().__init__(what)
-        self.data = data
 
 
 class Faults:
@@ -99,45 +95,9 @@ class Recorder:
         return []
 
 
-def changed(data: bytes, randomness: random.Random) -> bytes:
-    """The bytes with some changes: bits, lengths, parts taken out, put in, repeated and moved."""
-    result = bytearray(data)
-    for _ in range(randomness.choice([0, 1, 1, 2, 4, 16, 100])):
-        if not result:
-            break
-        at = randomness.randrange(len(result))
-        kind = randomness.randrange(7)
-        if kind == 0:
-            result[at] ^= 1 << randomness.randrange(8)
-        elif kind == 1:
-            result[at] = randomness.choice([0, 1, 0x0A, 0x0D, 0x20, 0x7F, 0x80, 0xFF])
-        elif kind == 2:
-            size = randomness.choice([2, 3, 4, 8])
-            value = randomness.choice([0, 1, 0x7FFF, 0xFFFF, 1 << 31, (1 << 32) - 1, (1 << 63) - 1, (1 << 64) - 1])
-            result[at : at + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, randomness.choice(["big", "little"]))
-        elif kind == 3:
-            del result[at : at + randomness.choice([1, 2, 9, 100, 2000])]
-        elif kind == 4:
-            result[at:at] = randomness.randbytes(randomness.choice([1, 2, 9, 100]))
-        elif kind == 5:
-            start = randomness.randrange(len(result))
-            result[at:at] = result[start : start + randomness.choice([1, 9, 100, 4000])]
-        else:
-            del result[at:]
-    return bytes(result)
-
-
 def files() -> Target:
     """Whole captures."""
-    corpus = sorted(
-        path
-        for folder in CORPUS
-        if folder.is_dir()
-        for path in folder.rglob("*")
-        if path.is_file()
-        and (".pcap" in path.name or ".cap" in path.name or "captures" in path.parts)
-        and 0 < path.stat().st_size < LARGEST_FILE
-    )
+    corpus = capture_files()
     folder = Path(tempfile.mkdtemp(prefix="unmux-fuzz-"))
 
     def once(randomness: random.Random) -> bytes:
@@ -162,7 +122,7 @@ def files() -> Target:
 def recorded() -> list[list[Piece]]:
     """The streams of the sample captures, as pieces."""
     Recorder.streams.clear()
-    for path in sorted(CORPUS[0].rglob("*.pcap*")):
+    for path in sorted(SAMPLES.rglob("*.pcap*")):
         if path.stat().st_size < LARGEST_FILE:
             captures = CaptureSet([str(path)])
             pipeline.run(captures, Context([Recorder]), Faults())
@@ -209,6 +169,57 @@ def of_dissector(dissector: type[Dissector]) -> Target:
     return once
 
 
+def framing(dissector: type[Dissector]) -> Target:
+    """The streams that a dissector understands, changed: their rows do not depend on how the bytes are cut."""
+    found = protocols.dissectors()
+    streams = [pieces for pieces in recorded() if _understands(dissector, pieces)]
+    name = dissector.name
+    if name == "http2":  # where nothing proves the beginning, it is decided by what there is
+        streams = [pieces for pieces in streams if pieces[0][1].startswith(b"PRI * HTTP/2.0")]
+    if not streams:  # it is found inside others: what was upgraded to it
+        streams = [pieces for pieces in recorded() if b"upgrade: " + name.encode() in pieces[0][1].lower()]
+        name = "http1"
+
+    def once(randomness: random.Random) -> bytes:
+        pieces = randomness.choice(streams)
+        sides = [side for side, _ in pieces]
+        kept = 1 + max(sides.index(side) for side in set(sides)) if name == "http2" or name != dissector.name else 0
+        chosen = pieces[:kept] + [(side, changed(data, randomness)) for side, data in pieces[kept:]]
+        chosen = [(side, data) for side, data in chosen if data]
+        hole = randomness.randrange(len(chosen) + 1) if randomness.random() < 0.3 else -1
+        content = randomness.choice(CONTENTS)
+        results = []
+        for is_cut in (False, True):
+            stream = Stream(Scope(Context(found, content, frames=True), 1, "tcp", 80, True), name=name)
+            rows: Rows = []
+            for number, (side, data) in enumerate(chosen):
+                if number == hole:
+                    rows += stream.gap(side, len(data), None, number, number)
+                    continue
+                for piece in cut(data, randomness) if is_cut else [data]:
+                    rows += stream.feed(side, piece, number, number, number)
+            for side in (0, 1):
+                rows += stream.close(side, CloseReason.FIN, len(chosen), len(chosen))
+            results.append(sorted(map(repr, map(_comparable, rows))))
+        log = b"".join(b"%d %d %s\n" % (number == hole, side, data.hex().encode()) for number, (side, data) in enumerate(chosen))
+        if results[0] != results[1]:
+            differing = [row for row in results[0] if row not in results[1]], [row for row in results[1] if row not in results[0]]
+            raise Misbehaved(f"differs when it is cut otherwise: {differing[0][:2]} {differing[1][:2]}", log)
+        return log
+
+    return once
+
+
+def _comparable(row: object) -> tuple[object, ...]:
+    """A row's values, field lines by what they say."""
+    values = []
+    for value in astuple(row):
+        if isinstance(value, list):
+            value = [(line.name, line.value, line.provenance) for line in value]
+        values.append(value)
+    return type(row).__name__, *values
+
+
 def _understands(dissector: type[Dissector], pieces: list[Piece]) -> bool:
     first = b"".join(data for direction, data in pieces if direction == 0)[:4096]
     second = b"".join(data for direction, data in pieces if direction == 1)[:4096]
@@ -253,17 +264,23 @@ def main() -> int:
     """Run the targets one after the other; 1 when an input misbehaved."""
     dissectors = {dissector.name: dissector for dissector in protocols.dissectors()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="for each target")
+    parser.add_argument("--seconds", type=float, default=10, help="for each target")
     parser.add_argument("--seed", type=int, default=None, help="the first one; by default another one each time")
-    parser.add_argument("targets", nargs="*", choices=["files", *dissectors, []])
+    targets: dict[str, Callable[[], Target]] = {"files": files}
+    for name, dissector in dissectors.items():
+        targets[name] = partial(of_dissector, dissector)
+        targets[f"{name}_framing"] = partial(framing, dissector)
+    targets |= {**codec_targets.TARGETS, **packet_targets.TARGETS}
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(targets))
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     signal.signal(signal.SIGPROF, _too_slow)
     print(f"seeds from {seed}")
     found = 0
-    for name in options.targets or ["files", *dissectors]:
-        target = files() if name == "files" else of_dissector(dissectors[name])
-        found += fuzz(name, target, options.seconds, seed)
+    for name in options.targets or targets:
+        if name not in targets:
+            parser.error(f"there is no target {name}; there are: {', '.join(targets)}")
+        found += fuzz(name, targets[name](), options.seconds, seed)
     return 1 if found else 0
 
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from mypy_extensions import i64
 
-from analyzer import limits
+from analyzer.memory import Memory
 
 
 class OverBudget(Exception):
@@ -30,9 +30,10 @@ class ContentHolder:
 class AllContents:
     """What the contents of all connections take together, and the rows that carry them away."""
 
-    def __init__(self) -> None:
-        self.most_bytes: i64 = limits.ALL_CONTENT_BYTES
-        self.connection_bytes: i64 = limits.CONTENT_CONNECTION_BYTES  # what one connection may take
+    def __init__(self, memory: Memory | None = None) -> None:
+        memory = Memory() if memory is None else memory
+        self.most_bytes = memory.content_bytes
+        self.connection_bytes = memory.connection_content_bytes  # what one connection may take
         self.open_bytes: i64 = 0
         self.row_bytes: i64 = 0  # in rows that were made and are not handed over; whoever hands them over makes it 0
         self._connections: OrderedDict[ContentBudget, None] = OrderedDict()  # those that take memory, by last use

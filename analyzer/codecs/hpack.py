@@ -124,6 +124,10 @@ class HpackDecoder:
         self._allowed = UNLIMITED
         self._maximum = UNLIMITED
 
+    def memory(self) -> i64:
+        """How many bytes of memory the dynamic table takes."""
+        return self._size + len(self._entries) * limits.HTTP2_ENTRY_BYTES
+
     def copy(self) -> "HpackDecoder":
         """Another decoder with the same state."""
         other = HpackDecoder()

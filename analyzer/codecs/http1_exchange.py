@@ -2,6 +2,7 @@
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.http1_heads import Head
 
 
@@ -33,6 +34,11 @@ class Exchange:
         self.stalled_ns: i64 = 0
         self._stall: i64 = -1  # the latest that made it wait, and how long so far
         self._stall_wait: i64 = 0
+
+    def memory(self) -> i64:
+        """How many bytes of memory its request takes."""
+        request = self.request
+        return limits.HTTP1_EXCHANGE_BYTES + (0 if request is None else request.memory)
 
     def wait(self, stall: i64, wait: i64) -> None:
         """Note that bytes of it waited."""

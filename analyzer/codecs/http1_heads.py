@@ -73,6 +73,7 @@ class Head:
     """A message head as parsed: not changed afterwards, since messages with the same bytes share it."""
 
     def __init__(self) -> None:
+        self.memory: i64 = 0  # bytes of it that it takes
         self.fields: list[FieldLine] = []
         self.faults: list[Fault] = []
         self.http_version: str | None = None  # 1.0, 1.1 …
@@ -129,6 +130,7 @@ class HeadReader:
     def __init__(self, known_lines: dict[bytes, FieldLine]) -> None:
         """``known_lines`` are lines that were read before, on any connection; what is worth it is added."""
         self._lines = known_lines
+        self.memory: i64 = 0  # bytes of it that the heads take which are remembered
         self._requests: dict[bytes, Head] = {}
         self._responses: dict[bytes, Head] = {}
 
@@ -142,8 +144,9 @@ class HeadReader:
             _judge_host(head)
             if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
                 if len(self._requests) >= limits.HTTP1_CACHED_HEADS:
-                    self._requests = {}
+                    self._forget(self._requests)
                 self._requests[raw] = head
+                self.memory += head.memory
         return head
 
     def response(self, raw: bytes) -> Head | None:
@@ -153,9 +156,15 @@ class HeadReader:
             head = self._parse(raw, _RESPONSE)
             if head is not None and len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
                 if len(self._responses) >= limits.HTTP1_CACHED_HEADS:
-                    self._responses = {}
+                    self._forget(self._responses)
                 self._responses[raw] = head
+                self.memory += head.memory
         return head
+
+    def _forget(self, heads: dict[bytes, Head]) -> None:
+        for head in heads.values():
+            self.memory -= head.memory
+        heads.clear()
 
     def trailers(self, raw: bytes) -> Head | None:
         """Parse a trailer section that ends with its empty line (RFC 9112 section 7.1.2); None above a limit."""
@@ -183,6 +192,7 @@ class HeadReader:
         self._read_fields(lines, before_fields, head)
         if head.transfer_encoding is not None:
             _judge_transfer_encoding(head, head.transfer_encoding)
+        head.memory = limits.HTTP1_HEAD_COST + 2 * len(raw) + len(head.fields) * limits.HTTP1_LINE_COST
         return head
 
     def _read_fields(self, lines: list[bytes], start: i64, head: Head) -> None:

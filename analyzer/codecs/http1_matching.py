@@ -17,6 +17,7 @@ class Matching:
 
     def __init__(self) -> None:
         self.waiting: list[Exchange] = []  # for their final response, oldest first
+        self.memory: i64 = 0  # bytes of it that they take
         self.orphan: Exchange | None = None  # a response without request whose final part is still to come
         self.is_answer_awaited = False  # the next response answers a request that was made outside of this stream
         self.over: str | None = None  # why no request gets a response any more
@@ -48,6 +49,7 @@ class Matching:
                 exchange.end_response("cut")
                 return
         self.waiting.append(exchange)
+        self.memory += exchange.memory()
 
     def answered(self, started_at: i64, is_final: bool) -> Exchange | None:
         """The exchange of the response that began at ``started_at``; None where that is a new one without request."""
@@ -60,7 +62,7 @@ class Matching:
             early = exchange.request_started_at - started_at
             if early < 0 or (early <= limits.REORDER_NANOSECONDS and not self.is_in_doubt):
                 if is_final:
-                    self.waiting.pop(0)
+                    self._take_first()
                 return exchange
             if self.is_in_doubt or len(self.waiting) > 1:
                 self._stop()
@@ -83,16 +85,14 @@ class Matching:
         if len(before) > 1:
             self._stop()
         elif before:
-            self.waiting.pop(0)
+            self._take_first()
             self._end(before[0], "cut")
         return True
 
     def end(self, end_reason: str) -> None:
         """No response comes any more."""
         self.over = end_reason
-        waiting = self.waiting
-        self.waiting = []
-        for exchange in waiting:
+        for exchange in self._take_all():
             self._end(exchange, end_reason)
         orphan = self.orphan
         if orphan is not None:
@@ -102,17 +102,24 @@ class Matching:
     def forget(self) -> None:
         """Nothing that waits was a request, or a response."""
         self.over = "cut"
-        self.waiting = []
+        self._take_all()
         self.orphan = None
         self.ended = []
 
     def _stop(self) -> None:
         """Requests that nobody saw may be outstanding, and the client pipelines: no response can be matched."""
         self._is_pipelined = True
+        for exchange in self._take_all():
+            self._end(exchange, "cut")
+
+    def _take_first(self) -> None:
+        self.memory -= self.waiting.pop(0).memory()
+
+    def _take_all(self) -> list[Exchange]:
         waiting = self.waiting
         self.waiting = []
-        for exchange in waiting:
-            self._end(exchange, "cut")
+        self.memory = 0
+        return waiting
 
     def _end(self, exchange: Exchange, end_reason: str) -> None:
         exchange.end_response(end_reason)

@@ -91,6 +91,10 @@ class MessageReader:
             return False
         return True
 
+    def held_memory(self) -> i64:
+        """How many bytes of memory take what is held of an incomplete section, line or peek."""
+        return self.size + len(self._pieces) * limits.HTTP1_PIECE_BYTES
+
     def take_pieces(self) -> bytes:
         """What was held of an incomplete section, line or peek; it is held no longer."""
         pieces = self._pieces

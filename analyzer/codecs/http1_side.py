@@ -4,6 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.content import Content, Outlet
 from analyzer.codecs.content_budget import ContentBudget
 from analyzer.codecs.http1_exchange import Exchange
@@ -115,6 +116,10 @@ class Side(MessageReader):
             self.content = Content(content_mode, codings, True, budget, outlet)
 
     # --- waiting ---
+
+    def memory(self) -> i64:
+        """How many bytes of memory take what waits, and what is incomplete."""
+        return self.held_memory() + self.held_bytes + len(self.held) * limits.HTTP1_PIECE_BYTES
 
     def wait(self, stall: i64, wait: i64) -> None:
         """Note that bytes of the message waited."""

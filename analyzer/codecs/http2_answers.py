@@ -36,6 +36,10 @@ class Answers:
         self._numbers: list[int] = []
         self._read: list[int] = []
 
+    def memory(self) -> i64:
+        """How many bytes of memory they take."""
+        return 2 * len(self._numbers) * limits.NUMBER_BYTES
+
     def add(self, stream_id: i64, read: i64) -> None:
         """Add a stream; ``read`` bytes towards the server were acknowledged by now, -1 where that is not known."""
         if read >= 0 and len(self._numbers) < limits.HTTP2_ANSWERS:

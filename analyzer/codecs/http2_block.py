@@ -47,6 +47,10 @@ class FieldBlock:
         self._fragments.append(data[begin:end])
         return True
 
+    def memory(self) -> i64:
+        """How many bytes of memory the fragments take."""
+        return self.size + len(self._fragments) * limits.HTTP2_PIECE_BYTES if self._fragments else 0
+
     def damage(self) -> None:
         """It cannot be decoded any more, whatever it goes on with."""
         self.is_damaged = True

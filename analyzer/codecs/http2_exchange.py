@@ -4,6 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.content import Content
 from analyzer.codecs.http2_streams import Window
 from analyzer.records import FieldLine
@@ -54,6 +55,7 @@ class Exchange:
     def __init__(self, number: i64, index: i64, timestamp: i64, packet: i64) -> None:
         self.number = number
         self.index = index
+        self.memory: i64 = limits.HTTP2_EXCHANGE_BYTES  # bytes of it that it takes
         self.request = Half()
         self.response = Half()
         self.is_holed = False  # frames of it may have been missed, whichever way they went
@@ -85,6 +87,24 @@ class Exchange:
         self.held_bytes: i64 = 0
         self.held_cost: i64 = 0  # of the limit for the connection
         self.is_held_whole = True  # nothing between what is held was missed, or was too much
+
+    def weigh(self) -> i64:
+        """Find out how many bytes of memory it takes by now; returns how many more those are."""
+        taken: i64 = limits.HTTP2_EXCHANGE_BYTES
+        for value in (self.method, self.scheme, self.authority, self.target, self.protocol, self.content_type):
+            if value is not None:
+                taken += len(value)
+        value = self.content_encoding
+        if value is not None:
+            taken += len(value)
+        for lines in (self.early_response, self.undecided):
+            if lines is not None:
+                taken += len(lines) * limits.HTTP2_ENTRY_BYTES
+                for line in lines:
+                    taken += line.size()
+        more = taken - self.memory
+        self.memory = taken
+        return more
 
     def is_witnessed(self) -> bool:
         """Whether it was seen from its beginning, and no frame of it can have been missed."""

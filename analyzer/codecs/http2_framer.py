@@ -51,6 +51,12 @@ class Framer(FrameReader):
         """Whether frames may be going by unseen."""
         return self.state >= SEARCHING or (self.state == BEGINNING and self._begins_with_gap)
 
+    def memory(self) -> i64:
+        """How many bytes of memory take what is incomplete, and what is not decided."""
+        taken = self._held + len(self._parts) * limits.HTTP2_PIECE_BYTES + self._block.memory() + self._undecided.memory()
+        search = self._search
+        return taken if search is None else taken + search.memory()
+
     # --- bytes
 
     def feed(self, receiver: FrameReceiver, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:

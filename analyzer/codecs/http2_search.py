@@ -192,6 +192,10 @@ class FrameSearch:
         if largest > limits.HTTP2_SEARCH_BYTES and from_server:  # towards the server answers may help
             self._give_up(SEARCH_LIMIT)
 
+    def memory(self) -> i64:
+        """How many bytes of memory the chains take."""
+        return len(self._ends) * limits.SEARCH_CHAIN_BYTES
+
     def hear(self, read: list[int], refuting: i64) -> bool:
         """Learn how far the other side can have read, as offsets in rising order, when it answered streams.
 

@@ -51,6 +51,10 @@ class Side:
         self.goaway_debug = b""
         self.is_closed = False
 
+    def memory(self) -> i64:
+        """How many bytes of memory its frames and its compression state take."""
+        return self.framer.memory() + self.decoder.memory()
+
     def allow_table(self) -> None:
         """Let the sender use the largest compression table that it acknowledged, or may be about to acknowledge."""
         largest = self.table_size

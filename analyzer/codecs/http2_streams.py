@@ -20,6 +20,10 @@ class StreamNumbers:
         self._skipped: int = 0  # bit n: the n-th number below the highest was not opened; it may have been in a hole
         self._ended_early: set[int] = set()  # below the lowest, opened before the capture began, and over
 
+    def memory(self) -> i64:
+        """How many bytes of memory they take."""
+        return len(self._ended_early) * limits.NUMBER_BYTES
+
     def begin_late(self) -> None:
         """The capture began when streams were open already."""
         self._lowest = -1

@@ -11,6 +11,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.memory import Memory
 
 RANDOM_BYTES: Final = 32
 MASTER_SECRET_BYTES: Final = 48
@@ -60,7 +61,9 @@ class Secrets:
 class KeyLog:
     """All secrets given, by what identifies their connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        """``memory`` bounds what is kept."""
+        self._most_bytes = (Memory() if memory is None else memory).key_bytes
         self.bad_lines: i64 = 0  # neither a secret, nor a comment, nor a label for something else
         self._randoms: dict[bytes, Secrets] = {}
         self._sessions: dict[bytes, bytes] = {}  # session ID -> master secret
@@ -188,7 +191,7 @@ class KeyLog:
 
     def _may_add(self, size: i64) -> bool:
         self._size += size + limits.TLS_KEYS_BYTES_EACH
-        return self._size <= limits.TLS_KEYS_BYTES
+        return self._size <= self._most_bytes
 
 
 def _bytes_of(hexadecimal: bytes) -> bytes:

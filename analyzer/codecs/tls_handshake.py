@@ -60,6 +60,10 @@ class MessageReader:
         self._first_packet: i64 = 0
         self.is_lost = False  # where messages begin is not known
 
+    def memory(self) -> i64:
+        """How many bytes of memory an incomplete message takes."""
+        return len(self._held)
+
     def lose(self) -> None:
         """Give up until :meth:`begin`: bytes are missing, or a message is too long."""
         self._held = b""

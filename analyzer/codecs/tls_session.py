@@ -4,6 +4,9 @@ import hashlib
 from enum import Enum
 from typing import Final
 
+from mypy_extensions import i64
+
+from analyzer import limits
 from analyzer.codecs.key_log import (
     CLIENT_EARLY,
     CLIENT_HANDSHAKE,
@@ -51,7 +54,8 @@ class Session:
         self.server_hello: ServerHello | None = None
         self.client_messages: list[bytes] = []  # up to ClientKeyExchange; for an extended master secret
         self.server_messages: list[bytes] = []
-        self.encrypted_premaster = b""
+        self.said_bytes: i64 = 0  # of these messages
+        self.encrypted_premaster = b""  # its first bytes, which identify it
         self.has_key_exchange = False
         self.reason: str | None = None  # why nothing can be decrypted
         self._protections: list[Protection] = []
@@ -138,7 +142,7 @@ class Session:
         if not premaster or not self.has_key_exchange:
             return b""
         if server.has(EXTENDED_MASTER_SECRET):
-            if not self.client_messages or not self.server_messages:
+            if not self.client_messages or not self.server_messages or self.said_bytes > limits.TLS_SAID_BYTES:
                 return b""
             said = [self.client_messages[0], *self.server_messages, *self.client_messages[1:]]
             return extended_master_secret(premaster, hashlib.new(suite.digest, b"".join(said)).digest(), suite.digest)

@@ -100,6 +100,15 @@ class Side:
         self.lost_at: i64 = 0
         self.lost_packet: i64 = 0
 
+    def memory(self) -> i64:
+        """How many bytes of memory take what waits, what is incomplete, and the keys."""
+        taken = self.held_bytes + self.messages.memory()
+        if self.pieces:
+            taken += self.length - self.remaining + len(self.pieces) * limits.TLS_PIECE_BYTES
+        if self.search is not None:
+            taken += self.search.size()
+        return taken if self.decryptor is None else taken + limits.TLS_DECRYPTOR_BYTES
+
     def is_over(self) -> bool:
         """Whether nothing more of it can be understood."""
         return self.is_ended or self.state == ASTRAY or self.phase is Phase.OPAQUE

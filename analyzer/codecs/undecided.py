@@ -2,6 +2,8 @@
 
 from mypy_extensions import i64
 
+from analyzer import limits
+
 
 class Chunk:
     """Bytes with the time and packet that brought them."""
@@ -24,6 +26,10 @@ class Undecided:
         """Keep the next bytes."""
         self.chunks.append(Chunk(data, timestamp, released, packet))
         self.size += len(data)
+
+    def memory(self) -> i64:
+        """How many bytes of memory they take."""
+        return self.size + len(self.chunks) * limits.UNDECIDED_CHUNK_BYTES
 
     def joined(self) -> bytes:
         """All bytes."""

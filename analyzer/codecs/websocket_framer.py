@@ -7,8 +7,8 @@ finds a frame again. Whether a message is open then is not known until its next 
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.undecided import Chunk, Undecided
 from analyzer.codecs.permessage_deflate import Agreement
+from analyzer.codecs.undecided import Chunk, Undecided
 from analyzer.codecs.websocket_frames import (
     BINARY,
     CLOSE,
@@ -54,6 +54,11 @@ class Framer(MessageReader):
         self._undecided = Undecided()  # while unaligned or searching
         self._search: FrameSearch | None = None
         self._reserved_bits: i64 = RESERVED_BITS if agreement.has_others else RSV1 if self._may_deflate else 0
+
+    def memory(self) -> i64:
+        """How many bytes of memory takes what is not decided."""
+        search = self._search
+        return self._undecided.memory() + (0 if search is None else search.memory())
 
     # --- bytes
 

@@ -153,6 +153,10 @@ class FrameSearch:
         self._followed: i64 = 0  # headers
         self.is_hopeless = False  # a limit is reached
 
+    def memory(self) -> i64:
+        """How many bytes of memory the chains take."""
+        return len(self._ends) * limits.SEARCH_CHAIN_BYTES
+
     def search(self, data: bytes) -> i64:
         """Take the next bytes; returns the offset from the hole's end where a frame begins, -1 while that is not certain.
 

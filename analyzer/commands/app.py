@@ -104,6 +104,15 @@ MaskKey = Annotated[
         metavar="KEY", help="Key under which secrets are masked, to compare stores; random otherwise.", show_default=False
     ),
 ]
+MemorySize = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory that all of it may take, from 256MB; beyond it, connections are put away. 2GB by default.",
+        show_default=False,
+    ),
+]
 Format = Annotated[
     str | None,
     typer.Option(
@@ -163,6 +172,7 @@ def analyze(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -171,7 +181,7 @@ def analyze(
     """Take captures apart; print the overview, or keep the tables with -o."""
     from analyzer.commands import source
 
-    options = source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)
+    options = source.Options(decode_as, content, frames, show_secrets, mask_key, keylog, memory)
     paths = [*(captures or []), *(read or [])]
     if not paths:
         raise UsageError("name a capture; `unmux --help` tells more")
@@ -201,6 +211,7 @@ def query(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -223,7 +234,7 @@ def query(
         if "-" in paths:
             raise UsageError("standard input cannot be both the capture and the query")
         sql = sys.stdin.read()
-    with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)) as store:
+    with source.opened(paths, source.Options(decode_as, content, frames, show_secrets, mask_key, keylog, memory)) as store:
         printing.ask(store, sql, form, output)
     return 0
 
@@ -234,6 +245,7 @@ def shell(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
     content: Content = "preview",
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
@@ -244,7 +256,7 @@ def shell(
     from analyzer.commands import source
 
     with source.opened(
-        [*where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key, keylog)
+        [*where, *(read or [])], source.Options(decode_as, content, frames, show_secrets, mask_key, keylog, memory)
     ) as store:
         return prompt.run(store)
 
@@ -267,6 +279,7 @@ def report(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
     content: Content = "preview",
     frames: Frames = False,
 ) -> int:
@@ -281,7 +294,7 @@ def report(
     form = printing.checked_format(format, output, paths, force=force, sections=[part.heading for part in chosen.shown()])
     if html is not None:
         pages.check(chosen, html, paths, format or output, force=force)
-    with source.opened(paths, source.Options(decode_as, content, frames, False, None, keylog)) as store:
+    with source.opened(paths, source.Options(decode_as, content, frames, False, None, keylog, memory)) as store:
         if html is not None:
             pages.write(store, chosen, html)
         else:
@@ -309,6 +322,7 @@ def follow(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
 ) -> int:
     """Print both sides of a connection or stream, in order, decoded.
 
@@ -321,7 +335,7 @@ def follow(
     """
     from analyzer.commands import follow as following
 
-    following.run([*where, *(read or [])], stream, decode_as, keylog, raw=raw)
+    following.run([*where, *(read or [])], stream, decode_as, keylog, memory, raw=raw)
     return 0
 
 
@@ -337,6 +351,7 @@ def extract(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
 ) -> int:
     """Write what streams carried, each content in a file of its own.
 
@@ -348,7 +363,7 @@ def extract(
     from analyzer.commands import extract as extracting
     from analyzer.commands import source
 
-    options = source.Options(decode_as, "none", False, show_secrets, None, keylog)
+    options = source.Options(decode_as, "none", False, show_secrets, None, keylog, memory)
     extracting.run([*where, *(read or [])], condition, to, options, force=force)
     return 0
 
@@ -370,6 +385,7 @@ def slice(  # noqa: A001
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
 ) -> int:
     """Write the packets of some connections as a new capture, for Wireshark or to hand on.
 
@@ -380,7 +396,7 @@ def slice(  # noqa: A001
     from analyzer.commands import slice as slicing
     from analyzer.commands import source
 
-    options = source.Options(decode_as, "none", False, False, None, keylog)
+    options = source.Options(decode_as, "none", False, False, None, keylog, memory)
     slicing.run([*where, *(read or [])], condition, connection, write, options, force=force, with_keys=not no_keys)
     return 0
 
@@ -395,6 +411,7 @@ def tree(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
 ) -> int:
     """Print what was multiplexed in what.
 
@@ -405,7 +422,9 @@ def tree(
     from analyzer.commands import tree as drawing
 
     paths, connection = drawing.with_connection(where)
-    with source.opened([*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None, keylog)) as store:
+    with source.opened(
+        [*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None, keylog, memory)
+    ) as store:
         drawing.draw(store, connection, connections, streams)
     return 0
 
@@ -427,6 +446,7 @@ def keys(
     read: More = None,
     decode_as: DecodeAs = None,
     keylog: KeyLogs = None,
+    memory: MemorySize = None,
 ) -> int:
     """Put TLS keys into a capture, or take them out of it: only those that it needs.
 
@@ -440,7 +460,7 @@ def keys(
     paths = [*(captures or []), *(read or [])]
     if not paths or (write is None) != extract or (output is not None and not extract):
         raise UsageError("keys takes captures and either -w FILE.pcapng or --extract, which may have -o FILE")
-    options = source.Options(decode_as, "none", False, False, None, keylog)
+    options = source.Options(decode_as, "none", False, False, None, keylog, memory)
     if extract:
         options.key_logs = keylog or []  # those of the environment would be somebody else's
         keeping.extract(paths, options, output, needed_only=not everything, force=force)

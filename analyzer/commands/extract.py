@@ -52,8 +52,8 @@ def _extract(each: rereading.Run, extraction: Extraction, options: source.Option
     from analyzer.dissector import Context
 
     rules = options.decode_as or source.Options(each.rules, "none", False, False, None).decode_as
-    key_log = pipeline.read_key_logs(options.key_logs)
-    context = Context(protocols.dissectors(), "none", decode_as=rules, key_log=key_log)
+    key_log = pipeline.read_key_logs(options.key_logs, options.memory)
+    context = Context(protocols.dissectors(), "none", decode_as=rules, key_log=key_log, memory=options.memory)
     context.taps = extraction
     with closing(_opened(each)) as captures:
         pipeline.run(captures, context, extraction, lambda _: extraction.folder.failure is None)

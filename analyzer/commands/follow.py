@@ -40,7 +40,13 @@ class _Found:
 
 
 def run(
-    paths: list[str], wanted: str, decode_as: list[str] | None, key_logs: list[str] | None = None, *, raw: bool = False
+    paths: list[str],
+    wanted: str,
+    decode_as: list[str] | None,
+    key_logs: list[str] | None = None,
+    memory: str | None = None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Read the captures again and print a connection or one stream. Raises UsageError or UnmuxError."""
     from analyzer import pipeline, protocols
@@ -52,8 +58,9 @@ def run(
         raise UsageError(f"follow takes CONNECTION or CONNECTION:STREAM, such as 17 or 17:3, not {wanted!r}")
     connection, stream = named
     paths, first_index, rules = _captures(paths, connection >> CAPTURE_BITS)
-    options = source.Options(decode_as or rules, "preview", False, False, None, key_logs)
-    context = Context(protocols.dissectors(), decode_as=options.decode_as, key_log=pipeline.read_key_logs(options.key_logs))
+    options = source.Options(decode_as or rules, "preview", False, False, None, key_logs, memory)
+    key_log = pipeline.read_key_logs(options.key_logs, options.memory)
+    context = Context(protocols.dissectors(), decode_as=options.decode_as, key_log=key_log, memory=options.memory)
     printer = Printer(source.console(), stream, is_raw=raw)
     context.taps = {connection: printer}
     found = _Found(connection)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -44,19 +44,21 @@ class _Handshakes:
 class _Keys:
     """The key log lines that there are for captures, and which of them the captures need."""
 
-    def __init__(self, paths: list[str], key_logs: Sequence[str], decode_as: dict[tuple[str, int], str]) -> None:
+    def __init__(self, paths: list[str], options: source.Options) -> None:
         """Read the captures. Raises ``CaptureError``."""
         from analyzer import pipeline, protocols
         from analyzer.capture.capture_set import CaptureSet
         from analyzer.dissector import Context
 
-        self._paths = key_logs
-        self._key_log = pipeline.read_key_logs(key_logs)
+        self._paths = options.key_logs
+        self._key_log = pipeline.read_key_logs(options.key_logs, options.memory)
         captures = CaptureSet(paths)
         self._own = list(captures.secrets)
         self.handshakes = _Handshakes(self._key_log)
         try:
-            context = Context(protocols.dissectors(), "none", decode_as=decode_as, key_log=self._key_log)
+            context = Context(
+                protocols.dissectors(), "none", decode_as=options.decode_as, key_log=self._key_log, memory=options.memory
+            )
             pipeline.run(captures, context, self.handshakes)
         finally:
             captures.close()
@@ -95,7 +97,7 @@ def _lines(block: bytes) -> Iterable[bytes]:
 def inject(paths: list[str], options: source.Options, output: str, *, needed_only: bool, force: bool) -> None:
     """Write the packets of the captures and the keys they need as a pcapng. Raises UsageError or UnmuxError."""
     _check(paths, "-w", output, force=force)
-    keys = _Keys(paths, options.key_logs, options.decode_as)
+    keys = _Keys(paths, options)
     if output == _STANDARD_OUTPUT:
         packets = _write(paths, keys, sys.stdout.buffer, needed_only=needed_only)
     else:
@@ -109,7 +111,7 @@ def extract(paths: list[str], options: source.Options, output: str | None, *, ne
     if output is None and sys.stdout.isatty():
         raise UsageError("standard output is a terminal, where keys would be shown; name a file with -o, or - to show them")
     _check(paths, "-o", output or _STANDARD_OUTPUT, force=force)
-    keys = _Keys(paths, options.key_logs, options.decode_as)
+    keys = _Keys(paths, options)
     lines = keys.chosen(needed_only=needed_only)
     if output is None or output == _STANDARD_OUTPUT:
         sys.stdout.buffer.writelines(lines)

@@ -149,7 +149,7 @@ def _captured(
     from analyzer.dissector import Context
     from analyzer.pipeline import ALL
 
-    context = Context(protocols.dissectors(), options.content, options.frames, options.decode_as)
+    context = Context(protocols.dissectors(), options.content, options.frames, options.decode_as, memory=options.memory)
     captures = _captures(request, running.idle, reader, outlet)
     saver = None if request.save is None else Saver(request.save, force=request.force)
     begun = time.monotonic()
@@ -246,6 +246,7 @@ def _outlet(request: Request, options: source.Options, retention: "Retention | N
             mask_key=key,
             options=said,
             records=records,
+            memory=options.memory,
         )
     segments = SegmentStore(
         folder,
@@ -257,6 +258,7 @@ def _outlet(request: Request, options: source.Options, retention: "Retention | N
         records=records,
         retention=retention,
         observe=observe,
+        memory=options.memory,
     )
     return Outlet(segments, store)
 

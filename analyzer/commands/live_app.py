@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from analyzer.commands.app import Content, DecodeAs, Force, Format, Frames, MaskKey, Output, ShowSecrets, app
+from analyzer.commands.app import Content, DecodeAs, Force, Format, Frames, MaskKey, MemorySize, Output, ShowSecrets, app
 from analyzer.errors import UsageError
 
 LIVE_EXAMPLES = """\
@@ -100,6 +100,7 @@ def live(
     frames: Frames = False,
     show_secrets: ShowSecrets = False,
     mask_key: MaskKey = None,
+    memory: MemorySize = None,
 ) -> int:
     """Take live traffic apart.
 
@@ -128,7 +129,7 @@ def live(
         portable=portable,
         user=user,
     )
-    return capturing.run(request, source.Options(decode_as, content, frames, show_secrets, mask_key, keylog))
+    return capturing.run(request, source.Options(decode_as, content, frames, show_secrets, mask_key, keylog, memory))
 
 
 @app.command()

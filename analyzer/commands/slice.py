@@ -140,7 +140,7 @@ def _secrets(found: "list[tuple[rereading.Run, Marks]]", options: source.Options
             blocks += captures.secrets
     if not blocks:
         return b""
-    key_log = KeyLog()
+    key_log = KeyLog(options.memory)
     for block in blocks:
         key_log.add(block)
     with TemporaryDirectory(prefix="unmux-") as folder:
@@ -148,7 +148,7 @@ def _secrets(found: "list[tuple[rereading.Run, Marks]]", options: source.Options
         with part.open("wb") as file:
             _write(file, found, b"")
         with closing(CaptureSet([str(part)])) as captures:
-            context = Context(protocols.dissectors(), "none", decode_as=rules, key_log=key_log)
+            context = Context(protocols.dissectors(), "none", decode_as=rules, key_log=key_log, memory=options.memory)
             pipeline.run(captures, context, _Nowhere(), _go_on)
     lines = [line.strip() + b"\n" for block in blocks for line in block.splitlines() if key_log.was_found(line)]
     return b"".join(dict.fromkeys(lines))

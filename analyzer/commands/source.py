@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.commands.signals import Interrupted, handle, restore
 from analyzer.errors import UnmuxError, UsageError
+from analyzer.memory import memory_of
 from analyzer.text import escape_for_terminal, parse_place
 
 if TYPE_CHECKING:
@@ -43,9 +44,11 @@ class Options:
         show_secrets: bool,
         mask_key: str | None,
         key_logs: list[str] | None = None,
+        memory: str | None = None,
     ) -> None:
         if content not in _CONTENT_MODES:
             raise UsageError(f"--content takes one of {', '.join(_CONTENT_MODES)}, not {content!r}")
+        self.memory = memory_of(memory)
         self.decode_as = _decode_as(decode_as or [])
         self.content = content
         self.frames = frames
@@ -254,6 +257,7 @@ def analyzed(
             key_logs=options.key_logs,
             show_secrets=options.show_secrets,
             mask_key=options.mask_key,
+            memory=options.memory.size,
             progress=watch.progress,
             opened=watch.opened,
         )
@@ -269,7 +273,7 @@ def opened(paths: list[str], options: Options) -> Iterator["Store"]:
 
     if len(paths) == 1 and names_store(paths[0]):
         options.refuse_for_store(paths[0])
-        with open_store(paths[0]) as store:
+        with open_store(paths[0], memory=options.memory.size) as store:
             yield store
         return
     store, heard = analyzed(paths, options)

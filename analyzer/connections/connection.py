@@ -57,6 +57,8 @@ class Connection(Carrier):
         self.stream: Stream | None = None
         self.undecided: Rows | None = None  # rows that name a direction, from before it was known who is the client
         self.is_finished = False  # its rows are written
+        self.own_bytes: i64 = limits.CONNECTION_BYTES  # of memory, beside what its streams take
+        self.counted_bytes: i64 = 0  # what the table has counted of both
         self.used_at: i64 = 0  # the table's clock
 
     def guess_roles(self) -> None:
@@ -116,12 +118,17 @@ class Connection(Carrier):
             return rows
         undecided = self.undecided
         if undecided is None:
-            self.undecided = rows
-            return []
+            undecided = self.undecided = []
         if len(undecided) >= limits.PROBE_HELD_EVENTS:  # then no probe is waiting any more
             return rows
         undecided += rows
+        self.own_bytes += len(rows) * limits.ROW_BYTES
         return []
+
+    def memory(self) -> i64:
+        """How many bytes it takes, without those behind holes and those of contents."""
+        scope = self.scope
+        return self.own_bytes if scope is None else self.own_bytes + scope.held_bytes
 
     def anomaly(
         self,

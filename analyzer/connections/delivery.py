@@ -38,7 +38,7 @@ class Delivery(Connection):
         self.round_trip: i64 = -1  # of the handshake, -1 where it was not seen
         self.reset_at: i64 = 0
         self.reset_packet: i64 = -1  # -1: no reset
-        self.held_bytes: i64 = 0  # behind holes, both directions
+        self.held_bytes: i64 = 0  # of memory behind holes, both directions
 
     def halves(self) -> list[Half]:
         """Both ends, the one towards the server first; none once the connection is finished."""
@@ -130,7 +130,7 @@ class Delivery(Connection):
         rows: Rows = []
         latest: Piece | None = None
         stall: StallRecord | None = None
-        size_before = backlog.size
+        held_before = backlog.memory()
         count: i64 = 0
         for piece in backlog.pieces:
             if piece.start != half.next:
@@ -155,7 +155,7 @@ class Delivery(Connection):
             rows += self.deliver(half, data, 0, length, piece.timestamp, latest.timestamp, piece.packet)
         rows += self._end_stall(stall)
         backlog.drop(count)
-        self.held_bytes -= size_before - backlog.size
+        self.held_bytes -= held_before - backlog.memory()
         return rows + self.end_if_complete(half)
 
     def _begin_stall(self, half: Half, filler: Piece, waiting: Piece) -> StallRecord:
@@ -263,9 +263,9 @@ class Delivery(Connection):
         if disorder is None:
             return []
         backlog = disorder.backlog
-        size_before = backlog.size
+        held_before = backlog.memory()
         dropped = backlog.drop_from(edge)
-        self.held_bytes -= size_before - backlog.size
+        self.held_bytes -= held_before - backlog.memory()
         if dropped is None:
             return []
         return self.anomaly(

@@ -216,6 +216,7 @@ class Half:
         disorder.quiet += 1
         if disorder.quiet > MARKED_PACKETS:
             disorder.marks = None
+            self.connection.own_bytes -= limits.MARKS_BYTES
 
     def is_copy(self, segment: Segment, timestamp: i64) -> bool:
         """Whether a packet is an exact copy of one shortly before it."""
@@ -248,6 +249,7 @@ class Half:
                 marks.append(Mark())
             disorder.marks = marks
             disorder.next_mark = 1
+            self.connection.own_bytes += limits.MARKS_BYTES
 
     def _last_mark(self) -> Mark:
         mark = Mark()

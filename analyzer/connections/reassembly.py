@@ -8,6 +8,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
+
 SEQUENCE_NUMBERS: Final = 0x1_0000_0000
 SEQUENCE_MASK: Final = 0xFFFF_FFFF
 FARTHEST_BEHIND: Final = 0x4000_0000  # the largest receive window (RFC 7323 section 2.3): older bytes cannot come again
@@ -75,6 +77,10 @@ class Backlog:
                 new += stop - position
             position = stop
         return new
+
+    def memory(self) -> i64:
+        """How many bytes of memory the pieces take."""
+        return self.size + len(self.pieces) * limits.HELD_SEGMENT_BYTES
 
     def end(self) -> i64:
         """One past the last byte held, -1 when nothing is."""

@@ -16,6 +16,7 @@ from analyzer.connections.acknowledgments import ACK, FIN, RST, SYN
 from analyzer.connections.connection import Connection
 from analyzer.connections.due import Due, DueQueue
 from analyzer.connections.half import Half
+from analyzer.connections.least_used import LeastUsed
 from analyzer.connections.reassembly import SEQUENCE_MASK
 from analyzer.connections.tcp import TcpConnection
 from analyzer.connections.udp import UdpFlow
@@ -26,7 +27,7 @@ from analyzer.records import Rows
 
 NEVER: Final = 1 << 62
 URGENT: Final = 32
-PUT_AWAY_PART: Final = 16  # of the connections, one in so many, when there are too many
+PUT_AWAY_PART: Final = 16  # of what connections may take is made free at a time
 
 
 class ConnectionTable:
@@ -35,12 +36,13 @@ class ConnectionTable:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.taken_by: i64 = -1  # the connection_id of the packet that was taken last
-        self.most_connections: i64 = limits.OPEN_CONNECTIONS
-        self.most_held_bytes: i64 = limits.ALL_HELD_BYTES
+        self.most_bytes = context.memory.connection_bytes
+        self.most_held_bytes = context.memory.held_bytes
         self._halves: dict[bytes, Half] = {}
         self._flows: dict[bytes, UdpFlow] = {}
-        self._open: i64 = 0
-        self._held_bytes: i64 = 0
+        self._bytes: i64 = 0  # of memory that open connections take
+        self._held_bytes: i64 = 0  # the same behind holes
+        self._least_used = LeastUsed()
         self._clock: i64 = 0  # capture time that never runs backwards
         self._offset: i64 = 0  # from timestamps to the clock
         self._packets_behind: i64 = 0  # in a row
@@ -134,6 +136,10 @@ class ConnectionTable:
         )
         if stream.reversed:
             connection.follow_roles()
+        if connection.own_bytes + stream.scope.held_bytes != connection.counted_bytes:
+            self._count_memory(connection)
+            if self._bytes > self.most_bytes:
+                rows += self._make_room()
         return rows
 
     def close(self) -> list[Connection]:
@@ -141,6 +147,7 @@ class ConnectionTable:
         self._holes.clear()
         self._closed.clear()
         self._idle.clear()
+        self._least_used.clear()
         self._next_due = NEVER
         found = self._by_id()
         return [found[connection_id] for connection_id in sorted(found, reverse=True)]
@@ -177,14 +184,11 @@ class ConnectionTable:
     def _open_connection(
         self, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
     ) -> Rows:
-        rows = self._make_room()
         connection = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
         self.taken_by = connection.connection_id
         first = self._register(connection)
-        self._open += 1
-        rows += connection.take(first, segment, timestamp, frame)
-        self._schedule(connection, first)
-        return rows
+        rows = connection.take(first, segment, timestamp, frame)
+        return rows + self._settle(connection, first)
 
     def _register(self, connection: TcpConnection) -> Half:
         """Make a connection the one that its flow keys name; returns its first end."""
@@ -200,7 +204,8 @@ class ConnectionTable:
         """Write a connection's rows and forget it."""
         if connection.is_finished:
             return []
-        self._open -= 1
+        self._bytes -= connection.counted_bytes
+        connection.counted_bytes = 0
         if isinstance(connection, UdpFlow):
             self._forget_flow(connection)
             return connection.finish(reason)
@@ -225,16 +230,31 @@ class ConnectionTable:
             if self._flows.get(key) is flow:
                 del self._flows[key]
 
+    # --- memory ---
+
+    def memory(self) -> i64:
+        """How many bytes of memory the open connections take, those behind holes included."""
+        return self._bytes + self._held_bytes
+
+    def _count_memory(self, connection: Connection) -> None:
+        """See what a connection takes by now."""
+        taken = connection.memory()
+        self._bytes += taken - connection.counted_bytes
+        connection.counted_bytes = taken
+
     def _make_room(self) -> Rows:
-        """Put the least recently used connections away where there are too many."""
-        if self._open < self.most_connections:
-            return []
-        connections = self._by_id()
-        used = [(connection.ended_at, connection_id) for connection_id, connection in connections.items()]
-        used.sort()
+        """Put the least recently used connections away where all together take too much."""
+        enough = self.most_bytes - self.most_bytes // PUT_AWAY_PART
         rows: Rows = []
-        for _, connection_id in used[: len(used) // PUT_AWAY_PART + 1]:
-            rows += self._finish(connections[connection_id], CloseReason.LIMIT)
+        while self._bytes > enough:
+            connection = self._least_used.take()
+            if connection is None:
+                found = self._by_id()
+                if not found:
+                    break
+                self._least_used.sort(found.values())
+            else:
+                rows += self._finish(connection, CloseReason.LIMIT)
         return rows
 
     # --- TCP off the short way ---
@@ -262,8 +282,13 @@ class ConnectionTable:
             self._held_bytes -= connection.held_bytes
             rows += connection.give_up_holes()
             self._held_bytes += connection.held_bytes
+        return rows + self._settle(connection, half)
+
+    def _settle(self, connection: TcpConnection, half: Half) -> Rows:
+        """See what a packet has left to be done, and whether it took too much memory."""
         self._schedule(connection, half)
-        return rows
+        self._count_memory(connection)
+        return self._make_room() if self._bytes > self.most_bytes else []
 
     def _is_other(self, connection: TcpConnection, half: Half, segment: Segment) -> bool:
         """Whether a SYN is not that of the connection whose addresses and ports it has."""
@@ -301,10 +326,11 @@ class ConnectionTable:
         challenger = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
         connection.challenger = challenger
         self.taken_by = challenger.connection_id
-        self._open += 1
         first = challenger.first
         assert first is not None
-        return rows + challenger.take(first, segment, timestamp, frame)
+        rows += challenger.take(first, segment, timestamp, frame)
+        self._count_memory(challenger)
+        return rows
 
     def _is_of_challenger(self, connection: TcpConnection, half: Half, segment: Segment) -> bool:
         challenger = connection.challenger
@@ -343,15 +369,16 @@ class ConnectionTable:
             rows = self._finish(flow, CloseReason.TIMEOUT)
             flow = None
         if flow is None:
-            rows += self._make_room()
             flow = UdpFlow(self.context, segment, timestamp, frame, capture_index, interface_name)
             self._flows[flow.reverse_key] = flow
             self._flows[flow.key] = flow
-            self._open += 1
             self._wait(self._idle, limits.FLOW_NANOSECONDS, 0, flow, None)
         flow.used_at = self._clock
         self.taken_by = flow.connection_id
         taken = flow.take(segment, timestamp, frame, self._dissects_udp)
+        self._count_memory(flow)
+        if self._bytes > self.most_bytes:
+            taken += self._make_room()
         return rows + taken if rows else taken
 
     # --- what is due without a packet ---

@@ -261,9 +261,9 @@ class TcpConnection(Acknowledgments):
         known_end = backlog.end()
         if half.highest < end:
             half.highest = end
-        size_before = backlog.size
+        held_before = backlog.memory()
         new = backlog.hold(piece, captured_end)
-        self.held_bytes += backlog.size - size_before
+        self.held_bytes += backlog.memory() - held_before
         if new < length:
             half.expect_copies()
             self._count_repeated(half, length - new)

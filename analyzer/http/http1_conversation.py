@@ -40,10 +40,15 @@ class Http1Conversation:
         mode = stream.context.content
         self._content_mode = mode if mode in ("hash", "store") else ""
         self._content_budget = stream.scope.content_budget() if self._content_mode or stream.scope.tap is not None else None
+        self._context = stream.context
         self._reader = HeadReader(stream.context.field_lines)
         self._exchanges: i64 = 0  # begun so far
         self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
         self.matching.is_answer_awaited = "response_awaited" in stream.facts
+
+    def memory(self) -> i64:
+        """How many bytes of memory the messages take that are not over, or are remembered."""
+        return self.requests.memory() + self.responses.memory() + self.matching.memory + self._reader.memory
 
     def decline(self, side: Side) -> None:
         """Say which of the next bytes nobody needs."""
@@ -116,6 +121,7 @@ class Http1Conversation:
         side.head = head
         self._stream.messages_to_server += 1
         side.pass_on(exchange)
+        self._context.section_bytes += head.memory
         self.rows.add_section(TO_SERVER, exchange, "header", head, timestamp, packet)
         self._await_response(exchange, timestamp, packet)
         if side.state != LOST:  # too many are waiting
@@ -171,6 +177,7 @@ class Http1Conversation:
         self.rows.show(TO_CLIENT, side.started_at, "fields", raw)
         status = head.status_code
         self._stream.messages_to_client += 1
+        self._context.section_bytes += head.memory
         is_final = status >= 200 or status == 101 or status < 100
         exchange = self._take_exchange(side, is_final)
         side.pass_on(exchange)

@@ -54,6 +54,11 @@ class Http2Conversation(FrameReceiver):
             mode, stream.scope.content_budget() if mode or stream.scope.tap is not None else None, sides, rows, tunnels
         )
         self._tap = stream.scope.tap
+        self._context = stream.context
+
+    def memory(self) -> i64:
+        """How many bytes of memory the connection takes, without contents and the streams inside."""
+        return self._streams.memory() + self._tunnels.memory + self._sides.to_server.memory() + self._sides.to_client.memory()
 
     def _side(self, direction: i64) -> Side:
         return self._sides.to_server if direction == TO_SERVER else self._sides.to_client
@@ -297,6 +302,7 @@ class Http2Conversation(FrameReceiver):
             exchange.fields_complete = False
         if kind == PUSH_PROMISE:
             self._sections.take_promise(side, exchange, lines, block)
+            self._streams.weigh(exchange)
             return
         if decoder.uppercase_name is not None and block is not None:
             self._object_to_name(side, exchange, decoder.uppercase_name)
@@ -305,6 +311,7 @@ class Http2Conversation(FrameReceiver):
             self._sections.take_request(side, exchange, lines, block, is_stream_end)
         else:
             self._sections.take_response(side, exchange, lines, block, is_stream_end)
+        self._streams.weigh(exchange)
         if is_stream_end:
             self._streams.end_half(side, exchange, True)
 
@@ -317,6 +324,7 @@ class Http2Conversation(FrameReceiver):
                 self._streams.unseen.miss(stream_id, self._streams.asked, is_stream_end)
             return lines
         side.decoder.decode(block, lines)
+        self._context.section_bytes += len(block) * limits.FIELD_BLOCK_COST
         streams = self._streams
         if streams.unseen.is_watching and side.direction == TO_SERVER:
             is_header = not is_stream_end or begins_header(lines)  # a trailer section ends its stream

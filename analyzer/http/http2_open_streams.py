@@ -28,6 +28,7 @@ class OpenStreams:
         self.unseen = UnseenBlocks()
         self._carrier = carrier
         self.exchanges: dict[int, Exchange] = {}
+        self._exchange_bytes: i64 = 0  # of memory
         self.client_numbers = StreamNumbers(1)
         self.server_numbers = StreamNumbers(2)
         self.opened_by_client: i64 = 0
@@ -41,6 +42,16 @@ class OpenStreams:
         self._ended_index: i64 = -1
         self._responses_first: dict[int, Exchange] = {}  # open ones whose request was not seen yet
         self._lingering: dict[int, Exchange] = {}  # open ones that one side has reset
+
+    def weigh(self, exchange: Exchange) -> None:
+        """Take into account what an open stream has added to what it keeps."""
+        if self.exchanges.get(exchange.number) is exchange:
+            self._exchange_bytes += exchange.weigh()
+
+    def memory(self) -> i64:
+        """How many bytes of memory the open streams take, and what is kept of others."""
+        numbers = self.client_numbers.memory() + self.server_numbers.memory()
+        return self._exchange_bytes + numbers + self.answers.memory() + self.unseen.memory()
 
     # --- the beginning ---
 
@@ -90,6 +101,7 @@ class OpenStreams:
             self._drop_oldest()
         exchange = Exchange(stream_id, self._scope.new_stream_index(), timestamp, packet)
         exchanges[stream_id] = exchange
+        self._exchange_bytes += exchange.memory
         if self._sides.to_server.framer.is_lost() and not self.may_be_asked(stream_id):
             exchange.is_holed = True
             exchange.request.is_certain = False
@@ -249,6 +261,7 @@ class OpenStreams:
     def _forget(self, exchange: Exchange) -> None:
         stream_id = exchange.number
         del self.exchanges[stream_id]
+        self._exchange_bytes -= exchange.memory
         self._ended_number = stream_id
         self._ended_index = exchange.index
         self._stop_waiting(exchange)
@@ -270,6 +283,7 @@ class OpenStreams:
         """The connection is over, and with it every stream."""
         exchanges = list(self.exchanges.values())
         self.exchanges = {}
+        self._exchange_bytes = 0
         self._responses_first = {}
         self._lingering = {}
         self._sides.to_server.exchange = None

@@ -18,7 +18,7 @@ class Tunnels:
         self._stream = stream
         self._rows = rows
         self._open: dict[int, Stream] = {}  # by number of the HTTP/2 stream
-        self._held_cost: i64 = 0  # of what is held on all streams
+        self.memory: i64 = 0  # bytes of it that take what is held on all streams
 
     def request(self, side: Side, exchange: Exchange) -> None:
         """A CONNECT request: the stream becomes a tunnel if the response says so."""
@@ -37,7 +37,7 @@ class Tunnels:
         is_new = not held or held[-1].packet != framer.packet or held[-1].released != framer.released
         if is_new:
             cost += limits.HTTP2_TUNNEL_PIECE_BYTES
-        of_connection = self._held_cost + cost > limits.HTTP2_TUNNELS_HELD_BYTES
+        of_connection = self.memory + cost > limits.HTTP2_TUNNELS_HELD_BYTES
         if of_connection or exchange.held_bytes + len(piece) > limits.HTTP2_TUNNEL_HELD_BYTES:
             exchange.is_held_whole = False
             limit = limits.HTTP2_TUNNELS_HELD_BYTES if of_connection else limits.HTTP2_TUNNEL_HELD_BYTES
@@ -50,13 +50,13 @@ class Tunnels:
         held[-1].data += piece
         exchange.held_bytes += len(piece)
         exchange.held_cost += cost
-        self._held_cost += cost
+        self.memory += cost
 
     def _release(self, exchange: Exchange) -> list[HeldPiece]:
         """Give up what is held of a stream."""
         held = exchange.held
         exchange.held = []
-        self._held_cost -= exchange.held_cost
+        self.memory -= exchange.held_cost
         exchange.held_cost = 0
         return held
 

@@ -15,6 +15,7 @@ twice: by what is certain, and by what would be if the hole held none; the latte
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.hpack import UNLIMITED, HpackDecoder
 from analyzer.codecs.http2_exchange import Exchange
 from analyzer.dissector import TO_SERVER
@@ -37,6 +38,12 @@ class UnseenBlocks:
         self._next_number: i64 = -1  # of the first stream opened after the hole; -1: it was seen
         self._waiting: set[int] = set()  # open streams that showed nothing since the hole
         self._are_streams_known = True  # no stream that is open towards the server was missed or forgotten
+
+    def memory(self) -> i64:
+        """How many bytes of memory it takes."""
+        taken = len(self._waiting) * limits.NUMBER_BYTES
+        decoder = self._decoder
+        return taken if decoder is None else taken + decoder.memory()
 
     def forget_streams(self) -> None:
         """Streams may be open towards the server that nobody knows of: nothing can be proved any more."""

@@ -57,11 +57,12 @@ _SOURCE_ROUTES: Final = (131, 137)  # IPv4 options (RFC 791 section 3.1)
 class Decoder(Segment):
     """Decodes one packet after the other; the attributes of ``Segment`` describe the last that gave TCP or UDP."""
 
-    def __init__(self) -> None:
+    def __init__(self, fragment_bytes: i64 = limits.FRAGMENT_BYTES) -> None:
+        """``fragment_bytes`` is what datagrams that wait for fragments may take of memory."""
         super().__init__()
         self.not_decoded: dict[str, int] = {}  # reason -> packets that gave NOTHING
         self.taken_back: i64 = 0  # packets that gave NOTHING and a part of a datagram later; the caller sets it to 0
-        self._fragments = Fragments()
+        self._fragments = Fragments(fragment_bytes)
         self._waited: list[int] = []
         self._headers: i64 = 0  # stepped over in this packet
 

@@ -50,7 +50,8 @@ class _Completed:
 class Fragments:
     """Datagrams that wait for fragments, and for a moment those that were just completed."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: i64 = limits.FRAGMENT_BYTES) -> None:
+        self._most_bytes = most_bytes  # of memory
         self.verdict: str = WAITING  # what became of the latest fragment that completed nothing
         self.header: bytes = b""  # of the datagram that the latest fragment completed
         self.waited: list[int] = []  # the frames of the fragments that had waited for that one
@@ -171,7 +172,7 @@ class Fragments:
         while self._datagrams:
             key = next(iter(self._datagrams))
             datagram = self._datagrams[key]
-            if self._cost > limits.FRAGMENT_BYTES or len(self._datagrams) >= limits.FRAGMENTED_DATAGRAMS:
+            if self._cost > self._most_bytes or len(self._datagrams) >= limits.FRAGMENTED_DATAGRAMS:
                 self._fault("limit", datagram.timestamp, None, "room for fragments", "more unfinished datagrams than the limit")
             elif timestamp - datagram.timestamp <= limits.FRAGMENT_NANOSECONDS:
                 return

@@ -68,6 +68,7 @@ class Http1Dissector:
 
     def __init__(self, stream: Stream, facts: Facts) -> None:
         conversation = Http1Conversation(stream)
+        self._stream = stream
         self._scope = stream.scope
         self._is_followed = stream.scope.tap is not None
         self._conversation = conversation
@@ -145,11 +146,14 @@ class Http1Dissector:
             self._resume()
         if conversation.matching.ended:
             conversation.tell_ended()
+        memory = conversation.memory()
         if self._requests.trust == UNPROVED or self._responses.trust == UNPROVED:
             if len(conversation.rows.made) <= limits.HTTP1_UNPROVED_ROWS:
+                self._stream.hold(memory + len(conversation.rows.made) * limits.ROW_BYTES)
                 return []
             unproved = self._requests if self._requests.trust == UNPROVED else self._responses
             conversation.withdraw(unproved, unproved.started_at, unproved.first_packet)
+        self._stream.hold(memory)
         return conversation.rows.taken()
 
     # --- waiting for the other direction ---

@@ -152,6 +152,7 @@ class Http2Dissector(Http2Conversation):
             self._stream.decline(direction, framer.payload_left)
         if self._streams.answers.is_newer:
             self.hear_answers()
+        self._stream.hold(self.memory())
         return self._rows.taken()
 
     def skipped(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
@@ -166,6 +167,7 @@ class Http2Dissector(Http2Conversation):
         framer.gap(self, -1 if length is None else length, -1 if at_most is None else at_most, timestamp, packet)
         if direction == TO_SERVER:
             self.hear_answers()
+        self._stream.hold(self.memory())
         return self._rows.taken()
 
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:

@@ -135,6 +135,7 @@ class TlsDissector:
         return self._conversation.open_rows(now)
 
     def _flush(self) -> Rows:
+        self._stream.hold(self._conversation.memory())
         rows = self._conversation.rows
         self._conversation.rows = []
         return rows

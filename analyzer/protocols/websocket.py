@@ -250,6 +250,7 @@ class WebSocketDissector:
 
     def __init__(self, stream: Stream, facts: Facts) -> None:
         """``facts`` may hold ``sec-websocket-extensions``, the field of the response; empty where it had none."""
+        self._stream = stream
         wanted = Wanted(stream.context.content, stream.scope.tap is not None, stream.scope.content_budget())
         agreement = Agreement(facts.get("sec-websocket-extensions"))
         self._agreement_fault: str | None = agreement.fault
@@ -276,6 +277,7 @@ class WebSocketDissector:
             self._rows.object_to(direction, "protocol_error", timestamp, packet, required, fault, section)
         side = self._to_server if direction == TO_SERVER else self._to_client
         side.feed(data, timestamp, released, packet)
+        self._stream.hold(self._to_server.memory() + self._to_client.memory())
         return self._rows.taken()
 
     def skipped(self, direction: i64, length: i64, timestamp: i64, released: i64, packet: i64) -> Rows:
@@ -288,6 +290,7 @@ class WebSocketDissector:
         """Go on where the hole lies inside one payload; else it is no longer known where frames begin."""
         side = self._to_server if direction == TO_SERVER else self._to_client
         side.gap(-1 if length is None else length, timestamp, packet)
+        self._stream.hold(self._to_server.memory() + self._to_client.memory())
         return self._rows.taken()
 
     def close(self, direction: i64, reason: CloseReason, timestamp: i64, packet: i64) -> Rows:

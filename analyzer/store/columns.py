@@ -143,8 +143,13 @@ class TableWriter:
 class FieldLines:
     """Numbers the distinct field lines, and writes each to the table ``field_lines`` when it gets its number."""
 
-    def __init__(self, masker: Masker | None, first_line: int) -> None:
-        """``first_line`` is the line_id of the first new line: not 0 when a store is appended to."""
+    def __init__(self, masker: Masker | None, first_line: int, most_bytes: int = limits.DISTINCT_LINE_BYTES) -> None:
+        """``first_line`` is the line_id of the first new line: not 0 when a store is appended to.
+
+        ``most_bytes`` are remembered of names and values, and lines for as many bytes of memory.
+        """
+        self._most_bytes = most_bytes
+        self._most_lines = min(limits.DISTINCT_LINES, most_bytes // limits.DISTINCT_LINE_COST)
         self.writer = TableWriter(table_of(FieldLineRecord), None, None)
         self._masker = masker
         self._next_line = first_line
@@ -153,7 +158,7 @@ class FieldLines:
     def number(self, sections: Values) -> int:
         """Number the lines of sections; returns by how much their numbers are above their line_ids."""
         numbers = self._numbers
-        if len(numbers.known) >= limits.DISTINCT_LINES or numbers.known_bytes >= limits.DISTINCT_LINE_BYTES:
+        if len(numbers.known) >= self._most_lines or numbers.known_bytes >= self._most_bytes:
             numbers = self.begin_epoch()
         numbers.number([section for section in sections if section])
         if numbers.new:

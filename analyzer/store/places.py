@@ -21,6 +21,7 @@ import duckdb
 
 from analyzer import limits
 from analyzer.errors import UnmuxError
+from analyzer.memory import Memory
 from analyzer.schema import Table
 from analyzer.store.definitions import (
     SCHEMA_VERSION,
@@ -56,17 +57,18 @@ def is_folder(path: str) -> bool:
     return path.endswith(("/", os.sep)) or Path(path).is_dir()
 
 
-def connect(database: Path | None, *, read_only: bool = False, loading: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    database: Path | None, memory_bytes: int, *, read_only: bool = False, loading: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Open a database, or one in memory; UnmuxError when it cannot be opened.
 
-    What does not fit the memory limit is spilled to a temporary folder, which DuckDB makes and removes.
+    What does not fit ``memory_bytes`` is spilled to a temporary folder, which DuckDB makes and removes.
     """
     # DuckDB wants the same settings for everyone in a process who opens the same file
     spill = secrets.token_hex(8) if database is None else hashlib.sha256(os.fsencode(database.resolve())).hexdigest()[:16]
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "python_enable_replacements": "false",  # a name in a query or view is never a variable of this program
-        "memory_limit": limits.LOAD_MEMORY if loading else limits.QUERY_MEMORY,
         "temp_directory": str(Path(tempfile.gettempdir(), f"unmux-spill-{_PROCESS}-{spill}")),
     }
     if loading:
@@ -79,14 +81,20 @@ def connect(database: Path | None, *, read_only: bool = False, loading: bool = F
         )
         if attaches:
             connection.execute(f"ATTACH {literal(str(database))} AS unmux (ROW_GROUP_SIZE {limits.ROW_GROUP_ROWS}); USE unmux")
+        set_memory(connection, memory_bytes)
         return connection
     except duckdb.Error as error:
         raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
 
 
-def keep_row_groups(connection: duckdb.DuckDBPyConnection) -> None:
+def set_memory(connection: duckdb.DuckDBPyConnection, size: int) -> None:
+    """Say how many bytes DuckDB's buffers may take."""
+    connection.execute(f"SET memory_limit = '{size // 1000}kB'")
+
+
+def keep_row_groups(connection: duckdb.DuckDBPyConnection, memory: Memory) -> None:
     """Prepare for wide rows: DuckDB merges no row groups, as it would read 2,048 rows of any length at once to do so."""
-    connection.execute(f"SET memory_limit = {literal(limits.WIDE_LOAD_MEMORY)}")
+    set_memory(connection, memory.wide_load_bytes)
     connection.execute("SET max_vacuum_tasks = 0")
 
 
@@ -102,10 +110,11 @@ class Place:
     loaded_into = description  # what an error of writing names
     is_named = False
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._folder = Path(tempfile.mkdtemp(prefix="unmux-"))
         self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.connection = connect(self._folder / "store.duckdb", loading=True)
+        self.connection = connect(self._folder / "store.duckdb", memory.load_bytes, loading=True)
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """What is appended to; None when there is nothing. UnmuxError when it has other tables than these."""
@@ -117,7 +126,7 @@ class Place:
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """The connection to query it through when it is finished; called once. UnmuxError when it cannot be opened."""
-        self.connection.execute(f"SET memory_limit = {literal(limits.QUERY_MEMORY)}")
+        set_memory(self.connection, self._memory.query_bytes)
         self.connection.execute("RESET threads")
         self.connection.execute("RESET preserve_insertion_order")
         return self.connection
@@ -135,7 +144,8 @@ class Place:
 class FilePlace(Place):
     """A DuckDB file."""
 
-    def __init__(self, path: Path, *, append: bool, force: bool) -> None:
+    def __init__(self, path: Path, memory: Memory, *, append: bool, force: bool) -> None:
+        self._memory = memory
         self._path = path.resolve()  # the file behind a link is replaced, not the link
         self._partial = self._path.with_name(self._path.name + ".partial")
         self._appends = append and path.exists()
@@ -156,13 +166,13 @@ class FilePlace(Place):
         if not self._path.parent.is_dir():
             raise UnmuxError(f"{path}: there is no folder {self._path.parent}")
         if self._appends:
-            with connect(self._path, read_only=True):  # nobody writes to it meanwhile
+            with connect(self._path, memory.load_bytes, read_only=True):  # nobody writes to it meanwhile
                 for source, copy in ((self._path, self._partial), (_wal(self._path), _wal(self._partial))):
                     if source.exists():
                         shutil.copyfile(source, copy)
-        self.connection = connect(self._partial, loading=True)
+        self.connection = connect(self._partial, memory.load_bytes, loading=True)
         if self._appends:
-            keep_row_groups(self.connection)  # there may be wide rows already
+            keep_row_groups(self.connection, memory)  # there may be wide rows already
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The copy of the file that is appended to."""
@@ -179,7 +189,7 @@ class FilePlace(Place):
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the file read-only."""
-        return connect(self._path, read_only=True)
+        return connect(self._path, self._memory.query_bytes, read_only=True)
 
     def discard(self) -> None:
         """Remove the new file; one that was to be replaced or appended to is as it was."""
@@ -197,7 +207,7 @@ class FilePlace(Place):
 class FolderPlace(Place):
     """A folder with one folder of Parquet files per table, loaded through a temporary store."""
 
-    def __init__(self, path: Path, *, append: bool, force: bool) -> None:
+    def __init__(self, path: Path, memory: Memory, *, append: bool, force: bool) -> None:
         self._path = path
         self.description = str(path)
         self.loaded_into = self.description
@@ -210,11 +220,11 @@ class FolderPlace(Place):
         if manifest is not None:
             self._old_files = named_files(manifest)
             self._manifest = manifest if append else {}
-        super().__init__()
+        super().__init__(memory)
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The Parquet files when they are appended to."""
-        return open_parquet(self._path, self._manifest, tables) if self._manifest else None
+        return open_parquet(self._path, self._manifest, tables, self._memory) if self._manifest else None
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Write a Parquet file per table, then the manifest, then remove those that only the one before it named."""
@@ -243,7 +253,7 @@ class FolderPlace(Place):
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the Parquet files."""
-        return open_parquet(self._path, self._manifest, self._declared)
+        return open_parquet(self._path, self._manifest, self._declared, self._memory)
 
     def discard(self) -> None:
         """Remove the folder if it was made for this store."""
@@ -270,16 +280,16 @@ def claim_folder(path: Path, *, append: bool, force: bool) -> dict[str, Any] | N
     return manifest
 
 
-def place_for(path: str | None, *, append: bool, force: bool) -> Place:
+def place_for(path: str | None, memory: Memory, *, append: bool, force: bool) -> Place:
     """Choose and open the place; UnmuxError when it is taken, or is no place for a store."""
     if path is None:
-        return Place()
+        return Place(memory)
     if is_folder(path):
-        return FolderPlace(Path(path), append=append, force=force)
-    return FilePlace(Path(path), append=append, force=force)
+        return FolderPlace(Path(path), memory, append=append, force=force)
+    return FilePlace(Path(path), memory, append=append, force=force)
 
 
-def open_existing(path: str, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
+def open_existing(path: str, tables: Mapping[str, Table], memory: Memory) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file for reading; UnmuxError when it is no store of this version.
 
     Whoever made it, its views are those that this version defines over ``tables``. Where a DuckDB file holds other
@@ -290,7 +300,7 @@ def open_existing(path: str, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConn
         raise UnmuxError(f"{path}: there is no such file")
     if not is_store(path):
         raise UnmuxError(f"{path}: required a store of unmux, found no DuckDB file")
-    connection = connect(place, read_only=True)
+    connection = connect(place, memory.query_bytes, read_only=True)
     try:
         check_database(connection, tables, path)
         own = views(_present(connection, tables))
@@ -336,7 +346,7 @@ def named_files(manifest: Mapping[str, Any]) -> set[str]:
 class FolderViews:
     """A database in memory whose views are the Parquet files of a folder, which a live capture may still be writing."""
 
-    def __init__(self, folder: Path, declared: Mapping[str, Table]) -> None:
+    def __init__(self, folder: Path, declared: Mapping[str, Table], memory: Memory) -> None:
         """UnmuxError when the folder holds no store of this version."""
         self._folder = folder
         self._declared = declared
@@ -344,7 +354,7 @@ class FolderViews:
         manifest = self._manifest()
         for _ in range(_ATTEMPTS):
             try:
-                self.connection = open_parquet(folder, manifest, declared)
+                self.connection = open_parquet(folder, manifest, declared, memory)
                 self._shown = manifest
                 return
             except UnmuxError:
@@ -371,7 +381,9 @@ class FolderViews:
         return manifest
 
 
-def open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[str, Table]) -> duckdb.DuckDBPyConnection:
+def open_parquet(
+    folder: Path, manifest: Mapping[str, Any], declared: Mapping[str, Table], memory: Memory
+) -> duckdb.DuckDBPyConnection:
     """A database in memory whose views are the folder's tables, and the views over those of them that are ``declared``.
 
     UnmuxError when the manifest is damaged or of another version, or a table has other columns than declared.
@@ -379,7 +391,7 @@ def open_parquet(folder: Path, manifest: Mapping[str, Any], declared: Mapping[st
     if manifest.get("schema_version") != SCHEMA_VERSION:
         found = f"found {manifest.get('schema_version')!r}"
         raise UnmuxError(f"{folder}: required a store of unmux with schema version {SCHEMA_VERSION}, {found}")
-    connection = connect(None)
+    connection = connect(None, memory.query_bytes)
     try:
         for table, names in manifest["tables"].items():
             connection.execute(_parquet_view(folder, table, names))

@@ -21,6 +21,7 @@ import duckdb
 
 from analyzer import limits
 from analyzer.errors import UnmuxError
+from analyzer.memory import Memory
 from analyzer.records import FieldLineRecord, Rows, by_class
 from analyzer.schema import Table
 from analyzer.store.columns import Batch, FieldLines, TableWriter
@@ -82,11 +83,11 @@ class _Generation:
 class _MemoryTables:
     """The tables in memory that rows go through on their way into files."""
 
-    def __init__(self, tables: Mapping[str, Table], masker: Masker | None, first_line_id: int) -> None:
-        self.connection = connect(None, loading=True)
+    def __init__(self, tables: Mapping[str, Table], masker: Masker | None, first_line_id: int, memory: Memory) -> None:
+        self.connection = connect(None, memory.load_bytes, loading=True)
         create_tables(self.connection, tables)
         create_views(self.connection, views(tables))
-        self.lines = FieldLines(masker, first_line_id)
+        self.lines = FieldLines(masker, first_line_id, memory.line_bytes)
         self.writers: dict[type, TableWriter] = {
             table.record: TableWriter(table, masker, self.lines) for table in tables.values()
         }
@@ -133,6 +134,7 @@ class SegmentStore:
         records: Sequence[type] = (),
         retention: Retention | None = None,
         observe: Observer | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """``path`` is the folder, None where nobody but ``observe`` wants the rows.
 
@@ -140,6 +142,7 @@ class SegmentStore:
         """
         self.written_segments = 0
         self._tables = declared_tables(records)
+        self._memory = Memory() if memory is None else memory
         self._folder = None if path is None else Path(path)
         self._options = options or {}
         self._retention = retention
@@ -157,8 +160,8 @@ class SegmentStore:
         if self._folder is not None:
             first_line_id = self._claim(self._folder, append, force)
         masker = None if show_secrets else Masker(mask_key)
-        self._finished = _MemoryTables(self._tables, masker, first_line_id)
-        self._unfinished = _MemoryTables(self._tables, masker, 0)
+        self._finished = _MemoryTables(self._tables, masker, first_line_id, self._memory)
+        self._unfinished = _MemoryTables(self._tables, masker, 0, self._memory)
         if self._folder is not None:
             self._make_folders(self._folder)
 
@@ -252,7 +255,7 @@ class SegmentStore:
         self._old_files = named_files(manifest)
         if not append:
             return 0
-        with open_parquet(folder, manifest, self._tables) as existing:
+        with open_parquet(folder, manifest, self._tables, self._memory) as existing:
             self._next_capture_index, first_line_id = highest(existing, str(folder))
         old = self._generations[0]
         for name in sorted(self._old_files):

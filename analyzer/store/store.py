@@ -16,6 +16,7 @@ import duckdb
 
 from analyzer import limits
 from analyzer.errors import UnmuxError
+from analyzer.memory import Memory
 from analyzer.records import FieldLineRecord, Rows, by_class
 from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import (
@@ -43,10 +44,12 @@ class _Loader:
         masker: Masker | None,
         options: Mapping[str, str],
         records: Sequence[type],
+        memory: Memory,
     ) -> None:
         self.tables = declared_tables(records)
         self.options = options
-        self.place = place_for(path, append=append, force=force)
+        self._memory = memory
+        self.place = place_for(path, memory, append=append, force=force)
         self.connection = self.place.connection
         self.next_capture_index = 0
         self._is_begun = False  # a transaction
@@ -62,7 +65,7 @@ class _Loader:
         # DuckDB takes as long for this as a capture of 10 MB takes to read
         self._background: Thread | None = Thread(target=self._declare)
         self._background.start()
-        self.lines = FieldLines(masker, first_line_id)
+        self.lines = FieldLines(masker, first_line_id, memory.line_bytes)
         self.writers: dict[type, TableWriter] = {
             table.record: TableWriter(table, masker, self.lines) for table in self.tables.values()
         }
@@ -135,7 +138,7 @@ class _Loader:
         """
         try:
             if any(batch.is_wide for _, batch in batches):
-                keep_row_groups(self.connection)
+                keep_row_groups(self.connection, self._memory)
             if not self._is_begun:
                 self.connection.execute("BEGIN")
                 self._is_begun = True
@@ -193,13 +196,15 @@ class Store:
         options: Mapping[str, str] | None = None,
         records: Sequence[type] = (),
         read_only: bool = False,
+        memory: Memory | None = None,
     ) -> None:
         """Make a store, add to one (``append``), or open one (``read_only``).
 
         ``path`` is a DuckDB file, or a folder for Parquet files when it ends with a separator or is one already; None
         is a temporary store. ``force`` replaces a store. ``records`` are the record classes of the dissectors, beside
         those every store has. ``mask_key`` makes masked secrets comparable between stores and after appending; without
-        it each run has a random key. ``options`` are written to ``store_metadata``.
+        it each run has a random key. ``options`` are written to ``store_metadata``. ``memory`` bounds DuckDB's
+        buffers.
 
         Raises ``UnmuxError`` when the path is taken, cannot be written, or holds something else or another version.
         """
@@ -207,19 +212,20 @@ class Store:
         self._place: Place | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: FolderViews | None = None  # of a folder, which a live capture may still be writing
+        memory = Memory() if memory is None else memory
         self.added: dict[str, int] = {}  # table, or view `exchanges` or `messages` -> rows added, when it is finished
         if read_only:
             if path is None:
                 raise UnmuxError("there is no temporary store to open")
             tables = declared_tables(records)
             if Path(path).is_dir():
-                self._views = FolderViews(Path(path), tables)
+                self._views = FolderViews(Path(path), tables, memory)
                 self._connection = self._views.connection
             else:
-                self._connection = open_existing(path, tables)
+                self._connection = open_existing(path, tables, memory)
             return
         masker = None if show_secrets else Masker(mask_key)
-        self._loader = _Loader(path, append, force, masker, options or {}, records)
+        self._loader = _Loader(path, append, force, masker, options or {}, records, memory)
         self._place = self._loader.place
 
     def next_capture_index(self) -> int:
@@ -318,10 +324,10 @@ class Store:
         return UnmuxError(f"{self._loading().place.loaded_into}: cannot be written: {first_line(error)}")
 
 
-def open_store(path: str, records: Sequence[type] = ()) -> Store:
+def open_store(path: str, records: Sequence[type] = (), memory: Memory | None = None) -> Store:
     """Open a store that was made before, a DuckDB file or a Parquet folder, for reading.
 
     ``records`` are the record classes of the dissectors, which the views are made from. UnmuxError when it is no store of
     this version.
     """
-    return Store(path, read_only=True, records=records)
+    return Store(path, read_only=True, records=records, memory=memory)

@@ -307,6 +307,10 @@ class TlsConversation(Carrier):
         at_most = None if side.lost_at_most == UNKNOWN_LENGTH else side.lost_at_most
         self.rows += child.gap(side.direction, length, at_most, side.lost_at, side.lost_packet)
 
+    def memory(self) -> i64:
+        """How many bytes of memory the connection takes, without the stream inside."""
+        return self.to_server.memory() + self.to_client.memory() + self.negotiation.memory
+
     def open_rows(self, now: i64) -> Rows:
         """The rows, as they stand, of the stream inside."""
         return [] if self._child is None else self._child.tick(now)

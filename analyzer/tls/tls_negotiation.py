@@ -7,6 +7,7 @@ handshake, traffic, and one more with each KeyUpdate. In TLS 1.2 (RFC 5246) Chan
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.key_log import ENCRYPTED_PREMASTER_BYTES
 from analyzer.codecs.tls_certificates import decompressed
 from analyzer.codecs.tls_decryption import EARLY, HANDSHAKE_KEYS, TRAFFIC, Decryptor, Trials
 from analyzer.codecs.tls_handshake import (
@@ -59,6 +60,7 @@ class Negotiation:
         self._log_version: i64 = -1
         self._awaits_keys = self._log.is_growing
         self._sessions = [Session()]
+        self.memory: i64 = 0  # bytes of it that hellos take, and what an extended master secret is made from
         self._trials = Trials()
 
     # --- waiting ---
@@ -245,6 +247,7 @@ class Negotiation:
             return
         session = self._session(side)
         session.client_hello = hello
+        self.memory += len(message.body)
         if side.hellos > 1:
             return
         self.client_hello = Knowledge.KNOWN
@@ -260,6 +263,7 @@ class Negotiation:
             return
         session = self._session(side)
         session.server_hello = hello
+        self.memory += len(message.body)
         if side.hellos > 1:
             return
         self.server_hello = Knowledge.KNOWN
@@ -314,7 +318,7 @@ class Negotiation:
                 row.key_exchange_group = group_name(group)
         elif message.kind == CLIENT_KEY_EXCHANGE and side.direction == TO_SERVER and 0 < side.hellos <= len(self._sessions):
             session = self._sessions[side.hellos - 1]
-            session.encrypted_premaster = message.body[2:]  # behind its length, with RSA
+            session.encrypted_premaster = message.body[2 : 2 + ENCRYPTED_PREMASTER_BYTES]  # behind its length, with RSA
 
     def _remember(self, side: Side, message: Message) -> None:
         """Keep what an extended master secret is made from, where a premaster secret was given."""
@@ -323,7 +327,9 @@ class Negotiation:
         session = self._sessions[min(side.hellos, len(self._sessions)) - 1]
         if session.has_key_exchange and side.direction == TO_SERVER:
             return
-        if self._log.has_premasters():
+        if self._log.has_premasters() and session.said_bytes <= limits.TLS_SAID_BYTES:
+            self.memory += len(message.body)
+            session.said_bytes += len(message.body)
             said = bytes([message.kind]) + len(message.body).to_bytes(3, "big") + message.body
             (session.client_messages if side.direction == TO_SERVER else session.server_messages).append(said)
         if message.kind == CLIENT_KEY_EXCHANGE:

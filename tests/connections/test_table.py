@@ -265,7 +265,7 @@ def test_a_port_that_only_servers_take_tells_who_the_server_is(wire, client, ser
 
 
 def test_connections_end_in_order_and_the_least_recently_used_make_room(wire, client, server):
-    wire.table.most_connections = 16
+    wire.table.most_bytes = 16 * limits.CONNECTION_BYTES
     for port in range(20):
         wire.tcp((client[0], 1000 + port), server, "S", 1)
     put_away = [row.client_port for row in wire.connections]
@@ -390,7 +390,7 @@ PACKETS = st.tuples(STEPS, st.sampled_from([40_000, 40_000, 40_001]), st.sampled
 @given(packets=st.lists(PACKETS, max_size=30), most=st.sampled_from([2, 1000]), has_udp=st.booleans(), is_alive=st.booleans())
 def test_every_packet_is_counted_in_one_row(wire_class, client, server, packets, most, has_udp, is_alive):
     wire = wire_class()
-    wire.table.most_connections = most
+    wire.table.most_bytes = most * limits.CONNECTION_BYTES
     if is_alive:
         wire.handshake()
     for (side, (flags, sequence, acknowledgment, data)), port, later in packets:
@@ -408,7 +408,7 @@ def connections_in_memory() -> int:
 
 
 def test_flows_put_away_do_not_stay_in_memory_until_time_goes_on(wire, server):
-    wire.table.most_connections = 16
+    wire.table.most_bytes = 16 * limits.CONNECTION_BYTES
     before = connections_in_memory()
     for number in range(4000):
         wire.udp((f"10.1.{number >> 8}.{number & 255}", 5353), server, b"", at=1)
