@@ -126,8 +126,10 @@ lines AS (
 SELECT exchange, status, time_bar, duration_ns FROM lines
 ORDER BY units DESC, connection_id, part, started, stream_index, exchange_index;
 
--- section: ▒ sending  ─ waiting  ┄ queued behind others  █ receiving  ░ stalled  ═ something else  ✕ reset  ? bytes missing
+-- section: What the bars show
 WITH counts AS (SELECT (SELECT count(DISTINCT connection_id) FROM units) AS of_all, (SELECT count(DISTINCT connection_id) FROM bars) AS shown)
-SELECT if(shown < of_all, 'the connections with most of them, ' || shown || ' of ' || of_all || '; --connection NUMBER shows one, and more of it',
-    'each bar begins with its request') AS line
-FROM counts WHERE shown > 0;
+SELECT '▒ sending  ─ waiting  ┄ queued behind others  █ receiving  ░ stalled  ═ something else  ✕ reset  ? bytes missing' AS line
+FROM counts WHERE shown > 0
+UNION ALL
+SELECT 'the connections with most exchanges, ' || shown || ' of ' || of_all || ', and what lasted longest on each; --connection NUMBER shows more of one'
+FROM counts WHERE shown < of_all;

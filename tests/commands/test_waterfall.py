@@ -303,6 +303,8 @@ def test_the_time_axis_is_zoomed_by_dragging_buttons_and_keys(page, demo, tab):
     assert it.text("range") == "28.3 ms"
     it.drag(left + width / 4, left + width / 2, top + 10)
     assert seen(it) == pytest.approx([7.08, 14.2, 28.3], abs=0.1)
+    assert labels(it.page()) == ["226:1 GET /v1/export 200, reset", "226:2 GET /v1/orders/1001 200"]
+    assert it.text("left") == "2 of 3 in this time"
     it.click("out")
     assert seen(it) == pytest.approx([3.54, 17.7, 28.3], abs=0.1)
     it.click("all")

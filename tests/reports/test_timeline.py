@@ -120,4 +120,4 @@ def test_a_websocket_is_drawn_as_what_it_carries(waterfall, samples):
 def test_what_is_left_out_is_said(waterfall, samples):
     lines = waterfall(samples / "demo.pcapng")
     assert any(line.startswith("… and 4 more that took less time") for line in lines)
-    assert "the connections with most of them, 5 of 6; --connection NUMBER shows one, and" in lines
+    assert "the connections with most exchanges, 5 of 6, and what lasted longest on each;" in lines

@@ -28,7 +28,7 @@ _NOT_IN_MARKUP: Final = {ord(character): f"\\u{ord(character):04x}" for characte
 _CONNECTIONS: Final = """
 SELECT
     connection_id, client_address || ':' || client_port, server_address || ':' || server_port, coalesce(c.protocol, transport), state,
-    any_value(units), min(b.started), epoch_ns(any_value(c.started_at)),
+    any_value(units), min(b.started),
     greatest(max(greatest(b.ended, list_max(list_transform(phases, lambda each: each.until_ns)))) - min(b.started), 1)
 FROM bars b JOIN connections c USING (connection_id) GROUP BY ALL ORDER BY 6 DESC, connection_id
 """
@@ -52,12 +52,11 @@ def data(store: "Store", report: Report) -> dict[str, Any]:
     prepare(store, report)
     shown: dict[int, dict[str, Any]] = {}
     carrying: dict[tuple[int, int], list[list[int]]] = {}
-    for number, client, server, protocol, state, units, first, started, lasts in store.sql(_CONNECTIONS).fetchall():
+    for number, client, server, protocol, state, units, first, lasts in store.sql(_CONNECTIONS).fetchall():
         facts = {"place": place(number), "client": client, "server": server, "protocol": protocol, "state": state, "units": units}
         shown[number] = {
             **{name: _safe(value) for name, value in facts.items()},
             "startedMs": first // 1_000_000,
-            "sinceStart": first - started,
             "lasts": lasts,
             "rows": [],
             "_first": first,

@@ -12,6 +12,7 @@
     stalled: "stalled", missing: "bytes missing", reset: "reset", to_server: "message to server", to_client: "message to client",
   };
   let shown = null; // the connection
+  let seen = []; // its rows that reach into the time that is seen
   let from = 0; // what is seen of its time, in ns
   let until = 1;
   let dragged = null; // where a selection began, in ns
@@ -78,11 +79,11 @@
     drawAxis();
     const rows = find("rows");
     const first = Math.max(Math.floor(rows.scrollTop / ROW) - 2, 0);
-    const last = Math.min(first + Math.ceil(rows.clientHeight / ROW) + 4, shown.rows.length);
+    const last = Math.min(first + Math.ceil(rows.clientHeight / ROW) + 4, seen.length);
     const width = laneWidth();
     const lines = [];
     for (let number = first; number < last; number++) {
-      const row = shown.rows[number];
+      const row = seen[number];
       const label = element("span", { class: "label", title: row[NAME] }, element("i", {}, row[PLACE]), " ", row[NAME]);
       const isBad = row[ERROR] !== null || row[ENDED] === "reset";
       const said = [row[STATUS], row[ENDED] === "reset" ? "reset" : null, row[STATUS] === null ? row[ERROR] : null].filter((word) => word !== null);
@@ -120,7 +121,19 @@
     from = Math.min(Math.max(begin, 0), shown.lasts - length);
     until = from + length;
     find("tip").hidden = true;
+    seen = shown.rows.filter((row) => row[FROM] <= until && reaches(row) >= from);
+    find("lines").style.height = `${seen.length * ROW}px`;
+    const left = shown.units - shown.rows.length;
+    find("left").textContent = [
+      seen.length < shown.rows.length ? `${seen.length} of ${shown.rows.length} in this time` : "",
+      left > 0 ? `${left} more of this connection took less time and are left out` : "",
+    ].filter((text) => text).join("; ");
     draw();
+  }
+
+  // a stall may last longer than the exchange seems to
+  function reaches(row) {
+    return row[PHASES].reduce((latest, [, , end]) => Math.max(latest, end), row[UNTIL]);
   }
 
   function zoom(factor, at = (from + until) / 2) {
@@ -135,14 +148,12 @@
 
   function choose(number) {
     shown = data.connections[number];
-    find("title").textContent = `${shown.place} · ${shown.client} → ${shown.server} · ${shown.protocol}`;
+    const begun = new Date(shown.startedMs).toISOString().replace("T", " ").replace("Z", " UTC");
+    find("title").textContent = `${shown.place} · ${shown.client} → ${shown.server} · ${shown.protocol} · from ${begun}`;
     for (const button of find("connections").querySelectorAll("button"))
       button.setAttribute("aria-current", String(Number(button.dataset.number) === number));
-    const rows = find("rows");
-    rows.scrollTop = 0;
-    find("lines").style.height = `${shown.rows.length * ROW}px`;
-    const left = shown.units - shown.rows.length;
-    find("left").textContent = left > 0 ? `${left} more of this connection took less time and are left out` : "";
+    find("connections").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    find("rows").scrollTop = 0;
     all();
   }
 
@@ -176,7 +187,7 @@
       tip.hidden = true;
       return;
     }
-    const row = shown.rows[Number(line.dataset.row)];
+    const row = seen[Number(line.dataset.row)];
     const said = [`${row[PLACE]}  ${row[NAME]}`, [row[PROTOCOL], row[STATUS], row[ENDED]?.replaceAll("_", " "), row[ERROR]].filter((word, at, words) => word !== null && words.indexOf(word) === at).join(", ")];
     said.push(`+${duration(row[FROM])}, ${duration(row[UNTIL] - row[FROM])} long`);
     const isTick = ([kind]) => data.kinds[kind].startsWith("to_");
