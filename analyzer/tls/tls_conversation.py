@@ -13,7 +13,7 @@ from analyzer.codecs.tls_names import alert_name
 from analyzer.codecs.tls_records import ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE
 from analyzer.codecs.tls_session import LOST, NEVER_ANSWERED, NO_SERVER_HELLO, WRONG_KEYS
 from analyzer.codecs.tls_side import UNKNOWN_LENGTH, Phase, Record, Side
-from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason
+from analyzer.dissector import DIRECTION_NAMES, TO_CLIENT, TO_SERVER, CloseReason, Facts
 from analyzer.errors import ProtocolError
 from analyzer.records import Rows
 from analyzer.scope import Carrier
@@ -283,7 +283,9 @@ class TlsConversation(Carrier):
     def _open_child(self) -> Stream:
         child = self._child
         if child is None:
-            facts = dict(self._stream.facts)  # of an upgrade
+            facts: Facts = {}
+            if "response_awaited" in self._stream.facts:  # TLS by an upgrade of HTTP/1
+                facts["response_awaited"] = self._stream.facts["response_awaited"]
             if self.negotiation.alpn is not None:
                 facts["alpn"] = self.negotiation.alpn
             name = _CHILDREN.get(self.negotiation.alpn) if self.negotiation.alpn is not None else None
