@@ -103,7 +103,11 @@ class Live:
         """Signal it and wait; returns its exit status, its output and what it said on standard error."""
         if number is not None:
             os.kill(self.process.pid, number)
-        out = self.process.communicate(timeout=timeout)[0] if not self._file.closed else ""
+        out = ""
+        if self.process.stdout is not None and not self.process.stdout.closed:
+            out = self.process.stdout.read()  # what readline has taken in is not lost so
+            self.process.stdout.close()
+        self.process.wait(timeout)
         self._file.close()
         return self.process.returncode, out, self.errors.read_text()
 
