@@ -12,6 +12,7 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.pcapng_writer import PcapngWriter
+from analyzer.capture.reader import CaptureReader
 from analyzer.connections.connection import CAPTURE_SHIFT
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
@@ -105,11 +106,12 @@ def _mark_all(marks: Marks, numbers: list[int], inside: dict[int, list[int]]) ->
 def copy(captures: CaptureSet, marks: Marks, writer: PcapngWriter, progress: Progress) -> None:
     """Write the marked packets as they were captured, in order of time. Raises ``OSError`` as the writer does."""
     numbers: dict[tuple[int, int], int] = {}  # of interfaces, by capture and number in it
+    described: list[tuple[CaptureReader, int, int]] = []  # interfaces by their numbers there and here
     until_report: i64 = PACKETS_BETWEEN_REPORTS
     while True:
         reader = captures.next()
         if reader is None:
-            return
+            break
         if marks.has(reader.capture_index, reader.frame):
             place = (int(reader.capture_index), int(reader.interface))
             number = numbers.get(place)
@@ -117,10 +119,15 @@ def copy(captures: CaptureSet, marks: Marks, writer: PcapngWriter, progress: Pro
                 interface = reader.interfaces[reader.interface]
                 number = writer.interface(interface.link_type, interface.snap_length, interface.name)
                 numbers[place] = number
+                described.append((reader, int(reader.interface), number))
             data = reader.data[reader.offset : reader.offset + reader.captured_length]
             writer.packet(number, reader.timestamp, data, reader.original_length)
         until_report -= 1
         if until_report == 0:
             until_report = PACKETS_BETWEEN_REPORTS
             if not progress(captures.bytes_read):
-                return
+                break
+    for reader, there, number in described:  # what was lost there may have been of these connections
+        dropped = reader.interfaces[there].dropped
+        if dropped is not None:
+            writer.statistics(number, reader.last_packet_at, None, dropped)

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
@@ -112,6 +113,7 @@ class Folder:
         try:
             if self._path.is_dir() and any(self._path.iterdir()) and not force:
                 raise UnmuxError(f"--to {path}: has something in it; --force adds to it and replaces files of the same name")
+            self._is_new = not self._path.exists()
             self._path.mkdir(parents=True, exist_ok=True)
             self._collecting = Path(tempfile.mkdtemp(prefix=".unmux-", dir=self._path))
             self._index = (self._collecting / self.INDEX).open("w", encoding="ascii")
@@ -126,6 +128,9 @@ class Folder:
             file.close()
         self._index.close()
         shutil.rmtree(self._collecting, ignore_errors=True)
+        if self._is_new and kind is not None:
+            with suppress(OSError):  # it has something in it
+                self._path.rmdir()
 
     def keep(self, part: Part, name: str, facts: Mapping[str, object]) -> None:
         """Give a content its name, and note in the index what it is."""

@@ -57,6 +57,7 @@ def _extract(each: rereading.Run, extraction: Extraction, options: source.Option
     context.taps = extraction
     with closing(_opened(each)) as captures:
         pipeline.run(captures, context, extraction, lambda _: extraction.folder.failure is None)
+        rereading.warn(captures)
     extraction.finish()
     if extraction.folder.failure is not None:
         raise extraction.folder.failure

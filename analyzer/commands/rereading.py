@@ -70,6 +70,13 @@ def check_names(path: str, names: list[str]) -> None:
         raise UnmuxError(f"{path}: was made from standard input, which cannot be read again")
 
 
+def warn(captures: "CaptureSet") -> None:
+    """Say what could not be read."""
+    faults = [f"{reader.name}: {reader.truncation}" for reader in captures.readers if reader.truncation is not None]
+    for fault in [*captures.unreadable, *faults]:
+        source.remark(fault)
+
+
 def opened(paths: list[str], options: source.Options) -> AbstractContextManager["Store"]:
     """The tables of what is to be read again; ``options`` are for reading captures, so that a store need not refuse them."""
     if source.names_store(paths[0]):

@@ -206,6 +206,7 @@ def test_a_disk_that_is_full_ends_it_and_leaves_no_half_files(process, demo, tmp
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
+    (tmp_path / "contents").mkdir()
     child = process("extract", demo, "--to", tmp_path / "contents", preexec_fn=limit)
     _, err = child.communicate()
     assert child.returncode == 1
@@ -217,6 +218,30 @@ def test_a_disk_that_is_full_ends_it_and_leaves_no_half_files(process, demo, tmp
 def test_nothing_that_matches_leaves_no_folder(unmux, demo, tmp_path):
     said = unmux("extract", demo, "--to", tmp_path / "contents", "--where", "status = 'none'")
     assert (said.status, list(tmp_path.iterdir())) == (1, [])
+
+
+def test_what_is_no_capture_leaves_no_folder(unmux, tmp_path):
+    (tmp_path / "a.pcap").write_text("no capture")
+    assert unmux("extract", tmp_path / "a.pcap", "--to", tmp_path / "contents").status == 1
+    assert not (tmp_path / "contents").exists()
+
+
+def test_a_capture_that_is_cut_off_is_extracted_up_to_there_with_a_warning(unmux, demo, tmp_path):
+    (tmp_path / "a.pcapng").write_bytes(Path(demo).read_bytes()[:60_000])
+    said = unmux("extract", tmp_path / "a.pcapng", "--to", tmp_path / "contents")
+    assert said.status == 0
+    assert "a.pcapng: packet" in said.err
+    index = [json.loads(line) for line in (tmp_path / "contents" / "index.jsonl").read_text().splitlines()]
+    assert any(line["is_complete"] for line in index)
+
+
+def test_bytes_that_are_encrypted_are_left_out(extract, samples, tmp_path):
+    encrypted = (samples / "tls" / "nghttpd.pcapng").read_bytes()
+    block = encrypted.index((10).to_bytes(4, "little"), 28)
+    size = int.from_bytes(encrypted[block + 4 : block + 8], "little")
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(encrypted[:block] + encrypted[block + size :])
+    assert extract(path)[1] == []
 
 
 def test_parts_come_together_from_memory_and_files_however_many_are_open(tmp_path):
