@@ -61,6 +61,7 @@ REORDER_PACKETS: Final = 64  # the same in packets of the capture
 HELD_BYTES: Final = 8 << 20  # out-of-order bytes of one direction; above the largest usual receive window (6 MiB)
 HELD_SEGMENTS: Final = 16_384  # out-of-order segments of one direction; HELD_BYTES in segments of 512 bytes
 LINGER_NANOSECONDS: Final = 5_000_000_000  # how long a closed connection collects late packets
+LINGERING_CONNECTIONS: Final = 50_000  # that do so, in all: 10,000 closed in a second; in a capture time may stand still
 HELD_SEGMENT_BYTES: Final = 170  # what an out-of-order segment costs beside its bytes
 COPY_PACKETS: Final = 32  # packets of one end among which an exact copy is recognised; taps copy in bursts below this
 COPY_NANOSECONDS: Final = 1_000_000_000  # how long after a packet its copy may come, where the IP header numbers packets

@@ -13,6 +13,7 @@ TAIL: Final = b"\x00\x00\xff\xff"  # what a sender leaves out at the end of a me
 WINDOW_BITS: Final = ("8", "9", "10", "11", "12", "13", "14", "15")
 WINDOW: Final = 1 << 15  # the largest, whatever was agreed
 _WINDOW: Final = bytes(WINDOW)  # two that differ in every byte, in place of one that is not known
+_SHOWN: Final = 80  # characters of a parameter in the text of a fault
 _OTHER_WINDOW: Final = b"\xff" * WINDOW
 
 
@@ -45,7 +46,7 @@ class Agreement:
         elif name == "client_no_context_takeover" and not value:
             self.client_takeover = False
         elif name not in ("server_max_window_bits", "client_max_window_bits") or value not in WINDOW_BITS:
-            self.fault = parameter
+            self.fault = parameter if len(parameter) <= _SHOWN else f"a parameter of {len(parameter)} characters"
 
 
 class _Inflation:

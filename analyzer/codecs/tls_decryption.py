@@ -46,7 +46,8 @@ class Decryptor:
         self.is_proven = False  # a record was opened
         self.is_tls13 = is_tls13
         self._trials = trials
-        self._protections: list[Protection | None] = []
+        self._protections: list[Protection | None] = []  # from epoch ``_dropped`` on
+        self._dropped: i64 = 0  # epochs that are over
         self._current: Protection | None = None
         self._suite: Suite | None = None
         self._last_secret = b""
@@ -67,7 +68,7 @@ class Decryptor:
 
     def epochs(self) -> i64:
         """How many epochs of TLS 1.2 were added."""
-        return len(self._protections)
+        return self._dropped + len(self._protections)
 
     def has_keys(self) -> bool:
         """Whether the records of the current epoch could be opened."""
@@ -165,17 +166,22 @@ class Decryptor:
         if epoch != self.epoch:
             self.epoch = epoch
             self._current = self._protection(epoch)
+            over = min(epoch - self._dropped, len(self._protections))
+            if over > 0:
+                del self._protections[:over]
+                self._dropped += over
         self.number = number
         self.missed = 0
 
     def _protection(self, epoch: i64) -> Protection | None:
-        """The protection of an epoch, None where it is not known."""
-        if epoch < 0:
+        """The protection of an epoch that is not over, None where it is not known."""
+        index = epoch - self._dropped
+        if index < 0:
             return None
         suite = self._suite
-        while epoch >= len(self._protections):
+        while index >= len(self._protections):
             if suite is None or not self._last_secret:
                 return None
             self._last_secret = next_traffic_secret(self._last_secret, suite.digest)
             self._protections.append(Tls13Protection(suite, self._last_secret))
-        return self._protections[epoch]
+        return self._protections[index]

@@ -22,7 +22,7 @@ _LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
 _START: Final = re.compile(
     rb"(?:HTTP/1\.[01] (\d{3})|:status: (\d{3})\n|[!-~]+ \S+ HTTP/1\.[01]\r?\n|:method: )"
 )  # not a trailer's
-_CODINGS: Final = re.compile(rb"^content-encoding:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_CODINGS: Final = re.compile(rb"^content-encoding:(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 class _Way:
@@ -146,7 +146,7 @@ class Printer:
         if self._is_raw:
             return data
         if kind == "fields" and _START.match(data) is not None:
-            way.codings = b", ".join(_CODINGS.findall(data)) or None
+            way.codings = b", ".join([codings.strip() for codings in _CODINGS.findall(data)]) or None
             way.drop_content()
         if kind != "content" or way.codings is None:
             return data

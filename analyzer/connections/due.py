@@ -40,6 +40,10 @@ class DueQueue:
         """What is due first, None when nothing waits."""
         return self._queue[0] if self._queue else None
 
+    def count(self) -> i64:
+        """How much waits, with what finished connections have left."""
+        return len(self._queue)
+
     def drop_first(self) -> None:
         """Take away what is due first."""
         self._queue.popleft()

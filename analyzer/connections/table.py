@@ -38,6 +38,7 @@ class ConnectionTable:
         self.taken_by: i64 = -1  # the connection_id of the packet that was taken last
         self.most_bytes = context.memory.connection_bytes
         self.most_held_bytes = context.memory.held_bytes
+        self.most_lingering: i64 = limits.LINGERING_CONNECTIONS
         self._halves: dict[bytes, Half] = {}
         self._flows: dict[bytes, UdpFlow] = {}
         self._bytes: i64 = 0  # of memory that open connections take
@@ -405,6 +406,8 @@ class ConnectionTable:
         if not connection.is_lingering and connection.is_over():
             connection.is_lingering = True
             self._wait(self._closed, limits.LINGER_NANOSECONDS, 0, connection, None)
+            if self._closed.count() > self.most_lingering:
+                self._next_due = self._clock  # where time stands still, they must not gather
 
     def _look_at_due(self) -> Rows:
         """Do what has become due."""
@@ -417,7 +420,7 @@ class ConnectionTable:
                 rows += self._look_at_hole(connection, due.half)
             due = self._holes.first()
         due = self._closed.first()
-        while due is not None and due.clock <= self._clock:
+        while due is not None and (due.clock <= self._clock or self._closed.count() > self.most_lingering):
             self._closed.drop_first()
             closed = due.connection
             if isinstance(closed, TcpConnection) and not closed.is_over():  # its reset was taken back

@@ -33,6 +33,7 @@ def agreed(extensions: str | None) -> tuple[object, ...]:
         ('permessage-deflate; server_max_window_bits="9"; client_max_window_bits=8', (True, True, True, False, None)),
         ("permessage-deflate; server_max_window_bits=16", (True, True, True, False, "server_max_window_bits=16")),
         ("permessage-deflate; client_max_window_bits", (True, True, True, False, "client_max_window_bits")),
+        ("permessage-deflate; " + 90 * "p", (True, True, True, False, "a parameter of 90 characters")),
         ("x-frobnicate, permessage-deflate", (True, True, True, True, None)),
     ],
 )

@@ -1,5 +1,6 @@
 """Both sides of one stream, whole and in order."""
 
+import gzip
 import re
 
 import pytest
@@ -185,6 +186,17 @@ def test_a_broken_content_coding_is_said_and_what_follows_is_shown_as_sent(capsy
     printer.finish()
     out = capsys.readouterr().out
     assert re.search(r"\n\(gzip: .*: from here on as sent\)\n← to client .* content\nno gzip at all, more\n←", out)
+
+
+def test_the_codings_of_a_content_are_found_whatever_blanks_surround_them(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printer = Printer(source.console(), 1)
+    blanks = b" \t" * 100_000
+    fields = b"HTTP/1.1 200 OK\r\nContent-Encoding:" + blanks + b"gzip" + blanks + b"\r\nContent-Encoding:" + blanks + b"x\r\n"
+    printer.write(1, TO_CLIENT, 0, "fields", fields.replace(b"x\r\n", b"identity \r\n"))
+    printer.write(1, TO_CLIENT, 0, "content", gzip.compress(b"what was sent"))
+    printer.finish()
+    assert capsys.readouterr().out.endswith("content\nwhat was sent\n")
 
 
 def test_a_pipe_that_is_closed_ends_following_quietly(process, samples):

@@ -328,6 +328,18 @@ def test_strays_in_time_do_not_end_what_lingers(wire, client, server):
     assert wire.connection.packets_to_server == 103
 
 
+def test_closed_connections_do_not_gather_where_time_stands_still(wire, server):
+    wire.table.most_lingering = 10
+    for number in range(100):
+        client = ("10.0.0.1", 40_000 + number)
+        wire.tcp(client, server, "S", 1000, at=1)
+        wire.tcp(server, client, "RA", 0, 1001, at=1)
+    assert len(wire.connections) == 89
+    assert [row.client_port for row in wire.connections] == list(range(40_000, 40_089))
+    wire.finish()
+    assert [row.state for row in wire.connections] == ["REJ"] * 100
+
+
 def test_a_clock_set_back_does_not_stop_time(wire, client, server):
     wire.elsewhere(2, 1000 * 3_600_000)
     wire.handshake()
