@@ -4,6 +4,9 @@ A new DuckDB file is written as ``NAME.partial`` and takes its name when it is f
 when all its files are written. Whoever opens the name therefore finds a whole store or none, and an old store stays
 until its successor is there: one that is appended to is copied first. A ``.partial`` file that a killed run left behind
 holds, as a DuckDB file, what had been committed: all but the last limits.COMMIT_BYTES.
+
+Links that somebody else may have put there are never written through, nor followed to what is removed: the path named may
+be one, or lead through some, but not what is made beside it or inside it.
 """
 
 import hashlib
@@ -35,7 +38,9 @@ from analyzer.store.definitions import (
 )
 
 MANIFEST: Final = "manifest.json"
-PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB')"  # held in memory until it is written
+_PARQUET: Final = (
+    "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES '32MB', USE_TMP_FILE false)"  # a row group is held in memory
+)
 _ATTEMPTS: Final = 5  # to open a folder that changes meanwhile
 _PROCESS: Final = secrets.token_hex(8)  # names this process' temporary folders unforeseeably
 
@@ -146,6 +151,8 @@ class FilePlace(Place):
 
     def __init__(self, path: Path, memory: Memory, *, append: bool, force: bool) -> None:
         self._memory = memory
+        if path.is_symlink() and not path.exists():
+            raise UnmuxError(f"{path}: is a link to what is not there; it is left as it is")
         self._path = path.resolve()  # the file behind a link is replaced, not the link
         self._partial = self._path.with_name(self._path.name + ".partial")
         self._appends = append and path.exists()
@@ -157,11 +164,9 @@ class FilePlace(Place):
                 raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
             if not is_store(str(path)):
                 raise UnmuxError(f"{path}: exists already and is no DuckDB file; it is left as it is")
-        if self._partial.exists():
+        if left := [file for file in (self._partial, _wal(self._partial)) if file.exists() or file.is_symlink()]:
             if not force:
-                raise UnmuxError(
-                    f"{self._partial}: left by a run that was cut off, or by one that is still going; --force replaces it"
-                )
+                raise UnmuxError(f"{left[0]}: left by a run that was cut off, or by one that is still going; --force replaces it")
             self._remove_partial()
         if not self._path.parent.is_dir():
             raise UnmuxError(f"{path}: there is no folder {self._path.parent}")
@@ -169,7 +174,8 @@ class FilePlace(Place):
             with connect(self._path, memory.load_bytes, read_only=True):  # nobody writes to it meanwhile
                 for source, copy in ((self._path, self._partial), (_wal(self._path), _wal(self._partial))):
                     if source.exists():
-                        shutil.copyfile(source, copy)
+                        with source.open("rb") as old, copy.open("xb") as new:
+                            shutil.copyfileobj(old, new)
         self.connection = connect(self._partial, memory.load_bytes, loading=True)
         if self._appends:
             keep_row_groups(self.connection, memory)  # there may be wide rows already
@@ -234,9 +240,7 @@ class FolderPlace(Place):
             folder.mkdir(exist_ok=True)
             numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdecimal()]
             file = folder / f"{max(numbers, default=-1) + 1:04}.parquet"
-            partial = file.with_suffix(".partial")
-            self.connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} {PARQUET}")
-            partial.replace(file)
+            write_parquet(self.connection, identifier(table), file)
             listed.setdefault(table, []).append(f"{table}/{file.name}")
         self._manifest = {
             "format": "unmux",
@@ -244,9 +248,7 @@ class FolderPlace(Place):
             "tables": listed,
         }
         self._declared = tables
-        partial = self._path / (MANIFEST + ".partial")
-        partial.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
-        partial.replace(self._path / MANIFEST)
+        write_manifest(self._path, self._manifest)
         for old in self._old_files - named_files(self._manifest):
             (self._path / old).unlink(missing_ok=True)
         self.connection.close()
@@ -273,11 +275,36 @@ def claim_folder(path: Path, *, append: bool, force: bool) -> dict[str, Any] | N
             raise UnmuxError(f"{path}: holds other files than a store; it is left as it is")
         if not append and not force:
             raise UnmuxError(f"{path}: exists already; --append adds to it, --force replaces it")
+        for entry in path.iterdir():
+            if entry.is_symlink():
+                raise UnmuxError(f"{entry}: is a link, through which nothing is written or removed")
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise UnmuxError(f"{path}: {error.strerror}") from error
     return manifest
+
+
+def write_parquet(connection: duckdb.DuckDBPyConnection, source: str, file: Path) -> None:
+    """Write a table, or a query in brackets, to a file, which has its name when it is whole. Raises duckdb.Error and OSError."""
+    partial = file.with_suffix(".partial")
+    _make_anew(partial)
+    connection.execute(f"COPY {source} TO {literal(str(partial))} {_PARQUET}")
+    partial.replace(file)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Put a manifest in the place of the one that is there. Raises OSError."""
+    partial = folder / (MANIFEST + ".partial")
+    _make_anew(partial)
+    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+
+
+def _make_anew(file: Path) -> None:
+    """Make an empty file in the place of one that a killed run left, or of a link."""
+    file.unlink(missing_ok=True)
+    file.touch(exist_ok=False)
 
 
 def place_for(path: str | None, memory: Memory, *, append: bool, force: bool) -> Place:

@@ -10,7 +10,6 @@ an eighth each of what is to be kept, and the oldest generation goes as a whole.
 that its rows refer to.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import SCHEMA_VERSION, create_tables, create_views, declared_tables, identifier, literal, views
 from analyzer.store.masking import Masker
 from analyzer.store.metadata import highest, metadata, not_stored
-from analyzer.store.places import MANIFEST, PARQUET, claim_folder, connect, first_line, named_files, open_parquet
+from analyzer.store.places import claim_folder, connect, first_line, named_files, open_parquet, write_manifest, write_parquet
 
 MERGED_FILES: Final = 16  # of one size become one of the next
 MERGED_BYTES: Final = 16 << 20  # of all of them together; more takes so long that new rows wait for it
@@ -318,9 +317,7 @@ class SegmentStore:
     def _copy(self, connection: duckdb.DuckDBPyConnection, table: str, name: str) -> int:
         """Write a table to a file, which has its name when it is whole; returns its size."""
         assert self._folder is not None
-        partial = (self._folder / name).with_suffix(".partial")
-        connection.execute(f"COPY {identifier(table)} TO {literal(str(partial))} {PARQUET}")
-        partial.replace(self._folder / name)
+        write_parquet(connection, identifier(table), self._folder / name)
         return (self._folder / name).stat().st_size
 
     def _write_manifest(self) -> None:
@@ -332,9 +329,7 @@ class SegmentStore:
                 names.append(self._open[table].name)
             listed[table] = names or [self._empty[table]]
         manifest: dict[str, Any] = {"format": "unmux", "schema_version": SCHEMA_VERSION, "tables": listed}
-        partial = self._folder / (MANIFEST + ".partial")
-        partial.write_text(json.dumps(manifest), encoding="utf-8")
-        partial.replace(self._folder / MANIFEST)
+        write_manifest(self._folder, manifest)
         for old in self._old_files - named_files(manifest):
             self._remove(old)
         self._old_files = set()
@@ -370,11 +365,9 @@ class SegmentStore:
         assert self._folder is not None
         self._number += 1
         name = f"{table}/{self._number:08}.parquet"
-        partial = (self._folder / name).with_suffix(".partial")
         paths = ", ".join(literal(str(self._folder / segment.name)) for segment in segments)
-        source = f"SELECT * FROM read_parquet([{paths}])"  # noqa: S608  # our own names
-        self._finished.connection.execute(f"COPY ({source}) TO {literal(str(partial))} {PARQUET}")
-        partial.replace(self._folder / name)
+        source = f"(SELECT * FROM read_parquet([{paths}]))"  # noqa: S608  # our own names
+        write_parquet(self._finished.connection, source, self._folder / name)
         return _Segment(name, (self._folder / name).stat().st_size, segments[0].level + 1)
 
     # --- giving up ---

@@ -451,6 +451,41 @@ def test_a_partial_file_of_a_killed_run_is_not_lost_silently(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.duckdb"]
 
 
+@pytest.mark.parametrize("name", ["out.duckdb", "out.duckdb.partial", "out.duckdb.partial.wal"])
+def test_links_to_what_is_not_there_are_not_written_through(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnmuxError, match=name):
+        fill(f"{tmp_path}/out.duckdb", 1)
+    if name != "out.duckdb":
+        fill(f"{tmp_path}/out.duckdb", 1, force=True)
+        fill(f"{tmp_path}/out.duckdb", 2, append=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.duckdb"]
+
+
+def test_a_folder_with_links_in_it_is_neither_written_to_nor_emptied(tmp_path: Path) -> None:
+    path = f"{tmp_path}/out/"
+    fill(path, 1)
+    (tmp_path / "out" / "connections").rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / "connections").symlink_to(tmp_path / "elsewhere")
+    for choice in ("append", "force"):
+        with pytest.raises(UnmuxError, match="connections: is a link"):
+            fill(path, 2, **{choice: True})
+    assert contents(path) == [(0, 1, "1.pcap", ["1", "s"])]
+    assert [entry.name for entry in (tmp_path / "elsewhere").iterdir()] == ["0000.parquet"]
+
+
+def test_what_is_written_beside_the_files_of_a_folder_replaces_links(tmp_path: Path) -> None:
+    path = f"{tmp_path}/out/"
+    fill(path, 1)
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"precious")
+    for name in ("0001.partial", "tmp_0001.partial", "0001.parquet"):
+        (tmp_path / "out" / "connections" / name).symlink_to(mine)
+    fill(path, 2, append=True)
+    assert len(contents(path)) == 2
+    assert mine.read_bytes() == b"precious"
+
+
 def test_places_that_cannot_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "empty").mkdir()
