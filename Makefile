@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_FOR_TESTS := $(VENV)/installed-for-tests
 SOURCES := pyproject.toml setup.py $(shell find analyzer -name '*.py' -o -name '*.sql' -o -name 'page.*')
 
-.PHONY: demo test lint bench memory fuzz docs clean
+.PHONY: demo test lint bench memory fuzz soak docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/unmux sample_pcaps/demo.pcapng
@@ -30,6 +30,9 @@ memory: $(INSTALLED)
 
 fuzz: $(INSTALLED_FOR_TESTS)
 	$(BIN)/python fuzz/run.py
+
+soak: $(INSTALLED)
+	$(BIN)/python bench/soak.py --unmux $(BIN)/unmux
 
 docs: $(INSTALLED)
 	$(BIN)/unmux tables --format markdown > docs/tables.md

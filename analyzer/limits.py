@@ -81,6 +81,7 @@ DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 INSERT_BYTES: Final = 6 << 20  # of columns given to DuckDB together; it inserts them while the next ones are collected
 COMMIT_BYTES: Final = 12 << 20  # of columns inserted in one transaction: DuckDB holds them, a run that is killed loses them
 ROW_GROUP_ROWS: Final = 10_240  # DuckDB compresses and writes a row group when it is full; its own 122,880 would come at the end
+REOPEN_ROWS: Final = 1_000_000  # inserted before the database is opened anew: DuckDB keeps 10 to 20 MB for as many till then
 CONVERTED_TEXT_BYTES: Final = 4_096  # a wire value and the text it became, to be remembered; longer ones rarely repeat
 CONVERTED_TEXTS_BYTES: Final = 1 << 20  # the same of all that a column remembers
 SLICE_BYTES: Final = 4 << 20  # wire bytes of rows turned into columns together; as text up to four times as much

@@ -187,8 +187,16 @@ def http1_heads() -> Target:
         if found[0] != found[1]:
             raise Misbehaved(f"first {found[0]}, then {found[1]}", raw)
         if expected is not None:
-            ours = None if found[0] is None else [((name or b"").lower(), value) for name, value in found[0]]
-            theirs = [(name, value) for name, value in expected if name != b"content-length" and name != b"transfer-encoding"]
+            ours = (
+                None
+                if found[0] is None
+                else [((name or b"").lower(), b" ".join((value or b"").split())) for name, value in found[0]]
+            )
+            theirs = [
+                (name, b" ".join(value.split()))
+                for name, value in expected
+                if name != b"content-length" and name != b"transfer-encoding"
+            ]
             rest = None if ours is None else [pair for pair in ours if pair[0] not in (b"content-length", b"transfer-encoding")]
             if rest != theirs:  # h11 rewrites those two
                 raise Misbehaved(f"{rest} where h11 says {theirs}", raw)

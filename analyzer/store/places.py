@@ -79,17 +79,22 @@ def connect(
     if loading:
         config["threads"] = 1
         config["preserve_insertion_order"] = "false"  # one thread keeps it, and Parquet row groups may be bounded in bytes
-    attaches = loading and database is not None  # only so can the size of row groups be chosen
+    attaches = loading and database is not None
     try:
         connection = duckdb.connect(
             ":memory:" if database is None or attaches else str(database), read_only=read_only, config=config
         )
-        if attaches:
-            connection.execute(f"ATTACH {literal(str(database))} AS unmux (ROW_GROUP_SIZE {limits.ROW_GROUP_ROWS}); USE unmux")
+        if attaches and database is not None:
+            _attach(connection, database)
         set_memory(connection, memory_bytes)
         return connection
     except duckdb.Error as error:
         raise UnmuxError(f"{database}: cannot be opened as a DuckDB file: {first_line(error)}") from error
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
+    """Work in a database; only so can the size of row groups be chosen."""
+    connection.execute(f"ATTACH {literal(str(database))} AS unmux (ROW_GROUP_SIZE {limits.ROW_GROUP_ROWS}); USE unmux")
 
 
 def set_memory(connection: duckdb.DuckDBPyConnection, size: int) -> None:
@@ -119,11 +124,17 @@ class Place:
         self._memory = memory
         self._folder = Path(tempfile.mkdtemp(prefix="unmux-"))
         self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.connection = connect(self._folder / "store.duckdb", memory.load_bytes, loading=True)
+        self._database = self._folder / "store.duckdb"
+        self.connection = connect(self._database, memory.load_bytes, loading=True)
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """What is appended to; None when there is nothing. UnmuxError when it has other tables than these."""
         return None
+
+    def reopen(self) -> None:
+        """Let DuckDB forget what it keeps of every row group that was written, which grows with their number."""
+        self.connection.execute("CHECKPOINT; USE memory; DETACH unmux")
+        _attach(self.connection, self._database)
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Make what was loaded permanent."""
@@ -176,6 +187,7 @@ class FilePlace(Place):
                     if source.exists():
                         with source.open("rb") as old, copy.open("xb") as new:
                             shutil.copyfileobj(old, new)
+        self._database = self._partial
         self.connection = connect(self._partial, memory.load_bytes, loading=True)
         if self._appends:
             keep_row_groups(self.connection, memory)  # there may be wide rows already

@@ -54,6 +54,7 @@ class _Loader:
         self.next_capture_index = 0
         self._is_begun = False  # a transaction
         self._uncommitted_bytes = 0
+        self._rows_since_opened = 0
         self._wide_bytes: dict[type, int] = {}  # inserted in wide rows since a table was last written out
         self.failure: BaseException | None = None  # to insert: what was committed before stays
         try:
@@ -145,6 +146,7 @@ class _Loader:
             for writer, batch in batches:
                 writer.insert(self.connection, batch)
                 self._uncommitted_bytes += batch.size
+                self._rows_since_opened += batch.rows
                 if batch.is_wide:
                     kind = writer.table.record
                     self._wide_bytes[kind] = self._wide_bytes.get(kind, 0) + batch.size
@@ -156,6 +158,9 @@ class _Loader:
             if has_wide_groups:
                 self.connection.execute("CHECKPOINT")
                 self._wide_bytes = {}
+            if not self._is_begun and self._rows_since_opened >= limits.REOPEN_ROWS:
+                self.place.reopen()
+                self._rows_since_opened = 0
         except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
             self.failure = error
 

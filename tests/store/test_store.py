@@ -636,3 +636,15 @@ def test_a_temporary_store_is_gone_when_it_is_closed(tmp_path: Path, monkeypatch
             if finished:
                 store.finish()
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_opened_anew_meanwhile_holds_the_same_rows(tmp_path):
+    path = tmp_path / "out.duckdb"
+    with Store(str(path)) as store:
+        for batch in range(5):
+            store.add([AnomalyRecord(kind=f"{batch}", packet=number) for number in range(1000)])
+            store.sql("SELECT 1")
+            store._loader.place.reopen()
+        assert store.sql("SELECT count(*), sum(packet) FROM anomalies").fetchall() == [(5000, 5 * 499_500)]
+        store.finish()
+        assert store.sql("SELECT count(*), count(DISTINCT kind) FROM anomalies").fetchall() == [(5000, 5)]
