@@ -5,11 +5,18 @@
 -- empty: The capture lacks nothing; nothing in it was broken or not understood.
 -- untitled: kind, such_as
 -- wrapped: such_as
+-- one line for faults that differ only in numbers, or in what was found
+WITH faults AS (
+    SELECT
+        replace(kind, '_', ' ') AS kind, if(kind = 'not_understood', '', regexp_replace(required, '[0-9]+', '', 'g')) AS alike,
+        CASE kind WHEN 'not_understood' THEN 'first bytes ' || found ELSE concat_ws(', ', 'required ' || required, 'found ' || found) END AS fault,
+        connection_id, packet, occurrences, missing_bytes
+    FROM anomalies WHERE kind <> 'not_decoded'
+)
 SELECT
-    replace(kind, '_', ' ') AS kind,
-    first(CASE kind WHEN 'not_understood' THEN 'first bytes ' || found ELSE concat_ws(', ', 'required ' || required, 'found ' || found) END ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, found) AS such_as,
+    kind, first(fault ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, fault) AS such_as,
     nullif(count(DISTINCT connection_id), 0) AS connections, sum(occurrences)::BIGINT AS times, sum(missing_bytes)::BIGINT AS missing_bytes
-FROM anomalies WHERE kind <> 'not_decoded' GROUP BY anomalies.kind ORDER BY times DESC, kind;
+FROM faults GROUP BY kind, alike ORDER BY times DESC, kind, such_as;
 
 -- section: One by one
 -- untitled: stream, kind, fault

@@ -45,17 +45,18 @@ FROM chosen JOIN drawn USING (connection_id) JOIN connections USING (connection_
 ORDER BY at_most DESC, average DESC, connection_id;
 
 -- section: What reuse saved, by server; idle: the share of their time in which nothing was open
+-- empty: No TCP connection carried an exchange.
 -- untitled: server
--- optional: idle_share, handshake_ns
+-- optional: idle_share, tls_handshake_ns, handshake_ns, per_connection
 -- flexible: server
-WITH used AS (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL),
-busy AS (SELECT connection_id, sum(until - changed) AS busy_ns FROM spans WHERE level > 0 GROUP BY ALL),
+WITH busy AS (SELECT connection_id, sum(until - changed) AS busy_ns FROM spans WHERE level > 0 GROUP BY ALL),
 servers AS (
     SELECT
-        server_address || ':' || server_port AS server, count(*) AS connections, sum(exchanges)::BIGINT AS exchanges,
-        avg(exchanges) AS per_connection, median(handshake_rtt_ns)::BIGINT AS handshake_ns,
-        (median(handshake_rtt_ns) * sum(exchanges - 1))::BIGINT AS saved_ns,
+        reuse.server_address || ':' || reuse.server_port AS server, count(*) AS connections, sum(exchanges)::BIGINT AS exchanges,
+        avg(exchanges) AS per_connection, any_value(usual_tcp_handshake_ns) AS handshake_ns,
+        any_value(usual_tls_handshake_ns) AS tls_handshake_ns, sum(saved_ns)::BIGINT AS saved_ns,
         1 - least(sum(coalesce(busy_ns, 0)) / nullif(sum(duration_ns), 0), 1) AS idle_share
-    FROM used JOIN connections USING (connection_id) LEFT JOIN busy USING (connection_id) GROUP BY ALL
+    FROM reuse JOIN connections USING (connection_id) LEFT JOIN busy USING (connection_id)
+    GROUP BY ALL
 )
 SELECT *, (SELECT count(*) FROM servers) AS of_rows FROM servers ORDER BY exchanges DESC, server LIMIT 15;

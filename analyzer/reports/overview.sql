@@ -22,6 +22,18 @@ SELECT
     epoch_ns(last_packet_at) - epoch_ns(first_packet_at) AS lasts_ns, nullif(not_decoded_packets, 0) AS other_packets
 FROM shown ORDER BY capture_index;
 
+-- section: Not all of it
+WITH one_way AS (
+    -- bytes flowed, and not one packet of the other side is there
+    SELECT count(*) AS connections, (SELECT count(*) FROM connections WHERE transport = 'tcp') AS all_connections
+    FROM connections WHERE transport = 'tcp' AND least(packets_to_server, packets_to_client) = 0 AND bytes_to_server + bytes_to_client > 0
+)
+SELECT 'Reading was interrupted: this is what was read so far.' AS line
+WHERE EXISTS (FROM store_metadata WHERE key = 'is_complete' AND value = 'false')
+UNION ALL
+SELECT format('Only one direction of {:,} of {:,} TCP connections was captured: what the other side said is not there, nor the times between.', connections, all_connections)
+FROM one_way WHERE connections > 0;
+
 -- section: Protocols
 -- empty: No TCP connection and no UDP flow.
 -- untitled: protocol
@@ -65,7 +77,7 @@ placed AS (
 SELECT
     path AS protocol, count(*) AS connections, nullif(sum(streams), 0)::BIGINT AS streams, nullif(sum(exchanges), 0)::BIGINT AS exchanges,
     nullif(sum(messages), 0)::BIGINT AS messages, nullif(sum(payload_bytes), 0)::BIGINT AS payload_bytes, count(*) OVER () AS of_rows
-FROM placed GROUP BY path ORDER BY payload_bytes DESC NULLS LAST, path LIMIT 16;
+FROM placed GROUP BY path ORDER BY payload_bytes DESC NULLS LAST, path LIMIT 24;
 
 -- table: per_connection
 SELECT * FROM (SELECT connection_id, count(*) AS exchanges FROM exchanges GROUP BY ALL)
@@ -81,18 +93,21 @@ WITH totals AS (
         max(exchanges) AS most,
         max(at_a_time) AS at_a_time,
         count(*) FILTER (exchanges > 1) AS reused,
-        median(handshake_rtt_ns) AS handshake_ns,
-        count(handshake_rtt_ns) AS handshakes
-    FROM per_connection JOIN connections USING (connection_id) WHERE exchanges > 0
+        sum(saved_tcp_handshakes)::BIGINT AS saved_tcp,
+        sum(saved_tls_handshakes)::BIGINT AS saved_tls,
+        sum(saved_ns)::BIGINT AS saved_ns
+    FROM per_connection LEFT JOIN (SELECT * EXCLUDE (exchanges) FROM reuse) USING (connection_id) WHERE exchanges > 0
 )
 SELECT unnest([
     format('{:,} exchange{} over {:,} connection{}', exchanges, if(exchanges = 1, '', 's'), connections, if(connections = 1, '', 's'))
     || CASE WHEN most = 1 THEN if(connections > 1, ', one on each', '')
         WHEN connections > 1 THEN format(': {:,.1f} on average, {:,} at most; {:,} carried several', average, most, reused) ELSE '' END,
     CASE WHEN at_a_time > 1 THEN format('up to {:,} at a time on one connection', at_a_time) ELSE 'never more than one at a time' END
-    || CASE WHEN exchanges > connections AND handshakes > 0 THEN
-        format('; reuse saved {:,} TCP handshake{} of {}', exchanges - connections, if(exchanges - connections = 1, '', 's'),
-            CASE WHEN handshake_ns < 1e6 THEN format('{:.3g} µs', handshake_ns / 1e3) ELSE format('{:.4g} ms', handshake_ns / 1e6) END)
+    || CASE WHEN saved_tcp > 0 THEN
+        format('; reuse saved {:,} TCP handshake{}', saved_tcp, if(saved_tcp = 1, '', 's'))
+        || CASE WHEN saved_tls > 0 THEN format(' and {:,} of TLS', saved_tls) ELSE '' END
+        || coalesce(CASE WHEN saved_ns < 1e6 THEN format(', {:.3g} µs in all', saved_ns / 1e3) WHEN saved_ns < 1e9 THEN format(', {:.3g} ms in all', saved_ns / 1e6)
+            ELSE format(', {:,.1f} s in all', saved_ns / 1e9) END, '')
     ELSE '' END
 ]) AS line
 FROM totals WHERE connections > 0
@@ -155,19 +170,43 @@ FROM faults GROUP BY ALL ORDER BY exchanges DESC, problem LIMIT 8;
 -- untitled: reason
 -- optional: longest_ns, waiting_bytes
 WITH multiplexed AS (SELECT DISTINCT connection_id FROM streams WHERE stream_index > 0),
+named AS (
+    SELECT
+        *, epoch_ns(started_at) AS began, epoch_ns(ended_at) AS ended,
+        CASE kind WHEN 'tcp_hole' THEN 'for a lost or late packet' WHEN 'tcp_window' THEN 'for a TCP window of zero'
+            WHEN 'connection_window' THEN 'for a window of HTTP/2' WHEN 'stream_window' THEN 'for a window of HTTP/2' ELSE replace(kind, '_', ' ') END AS reason
+    FROM stalls
+),
+-- windows of a connection and of its streams are closed together: that time counts once
+reached AS (
+    SELECT
+        *, max(ended) OVER (
+            PARTITION BY connection_id, direction, reason ORDER BY began, ended ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached
+    FROM named
+),
 waited AS (
     -- where streams were multiplexed the connection's own bytes are no stream beside them
-    SELECT kind, count(DISTINCT (w.connection_id, w.stream_index)) AS streams
-    FROM stalled_streams w JOIN stalls USING (connection_id, stall_index)
+    SELECT reason, count(DISTINCT (w.connection_id, w.stream_index)) AS streams
+    FROM stalled_streams w JOIN named USING (connection_id, stall_index)
     WHERE w.stream_index > 0 OR w.connection_id NOT IN (FROM multiplexed) GROUP BY ALL
 )
 SELECT
-    CASE kind WHEN 'tcp_hole' THEN 'for a lost or late packet' WHEN 'connection_window' THEN 'for the window of the connection'
-        WHEN 'stream_window' THEN 'for the window of the stream' ELSE kind END AS reason,
-    count(*) AS stalls, count(DISTINCT connection_id) AS connections, any_value(streams) AS streams_delayed,
-    sum(duration_ns)::BIGINT AS total_ns, max(duration_ns) AS longest_ns, sum(waiting_bytes)::BIGINT AS waiting_bytes
-FROM stalls LEFT JOIN waited USING (kind)
-GROUP BY ALL ORDER BY total_ns DESC;
+    reason, count(DISTINCT (connection_id, direction, began, ended)) AS stalls, count(DISTINCT connection_id) AS connections,
+    any_value(streams) AS streams_delayed, sum(greatest(ended - greatest(began, coalesce(reached, began)), 0))::BIGINT AS total_ns,
+    max(duration_ns) AS longest_ns, sum(waiting_bytes)::BIGINT AS waiting_bytes
+FROM reached LEFT JOIN waited USING (reason)
+GROUP BY reason ORDER BY total_ns DESC NULLS LAST, reason;
+
+-- section: TLS
+WITH reasons AS (
+    SELECT not_decrypted_reason AS reason, count(DISTINCT connection_id) AS connections FROM tls_handshakes
+    WHERE not_decrypted_reason IS NOT NULL AND NOT is_decrypted GROUP BY ALL
+)
+SELECT format('{:,} connection{} not decrypted: {}; --keylog FILE gives keys, `unmux report tls` tells more',
+    sum(connections)::BIGINT, if(sum(connections) = 1, ' was', 's were'),
+    if(count(*) = 1, any_value(reason), string_agg(reason || ' ' || connections, ', ' ORDER BY connections DESC, reason))) AS line
+FROM reasons HAVING count(*) > 0;
 
 -- section: Not understood, missing or broken
 -- untitled: what, reason
@@ -179,21 +218,20 @@ WITH faults AS (
         CASE WHEN kind <> 'not_understood' THEN concat_ws(', ', 'required ' || required, 'found ' || found)
             WHEN regexp_matches(found, 'to (server|client) 1[4-7] 03 0[0-4]') THEN 'looks like TLS: encrypted'
             ELSE 'first bytes ' || found END AS reason,
-        a.connection_id, missing_bytes, occurrences
+        -- one line for faults that differ only in numbers, or in what was found
+        if(kind = 'not_understood', '', regexp_replace(required, '[0-9]+', '', 'g')) AS alike, a.connection_id, packet, missing_bytes, occurrences
     FROM anomalies a LEFT JOIN connections c USING (connection_id) WHERE kind <> 'not_decoded'
 ),
-reasons AS (
-    SELECT what, first(reason ORDER BY faults DESC, reason) AS reason
-    FROM (SELECT what, reason, count(*) AS faults FROM faults GROUP BY ALL) GROUP BY ALL
-),
 kinds AS (
-    SELECT what, count(DISTINCT connection_id) AS connections, sum(missing_bytes)::BIGINT AS missing_bytes, sum(occurrences)::BIGINT AS times
-    FROM faults GROUP BY ALL
+    SELECT
+        what, coalesce(first(reason ORDER BY connection_id NULLS FIRST, packet NULLS FIRST, reason), '') AS reason,
+        count(DISTINCT connection_id) AS connections, sum(missing_bytes)::BIGINT AS missing_bytes, sum(occurrences)::BIGINT AS times
+    FROM faults GROUP BY what, alike
 )
 SELECT
     what, reason, nullif(connections, 0) AS connections, missing_bytes, nullif(times, connections) AS times,
     (SELECT count(*) FROM kinds) AS of_rows
-FROM kinds JOIN reasons USING (what) ORDER BY kinds.times DESC, what LIMIT 8;
+FROM kinds ORDER BY kinds.times DESC, what, reason LIMIT 8;
 
 -- section: Packets of other protocols
 WITH others AS (

@@ -14,7 +14,7 @@ FROM tls_handshakes GROUP BY ALL ORDER BY connections DESC, version DESC, cipher
 -- section: Handshakes by server name
 -- untitled: server
 -- flexible: server
--- optional: early_data, asked_again, longest_ns
+-- optional: early_data, asked_again, longest_ns, round_trip_ns, all_handshakes_ns, resumed_share
 WITH named AS (
     SELECT t.*, coalesce(server_name, server_address || ':' || server_port) AS server, handshake_rtt_ns
     FROM tls_handshakes t JOIN connections USING (connection_id)

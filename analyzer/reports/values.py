@@ -1,6 +1,7 @@
 """How one value is shown to a person: the column's name says what it is."""
 
 import datetime
+import math
 from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
@@ -12,12 +13,14 @@ NOTHING = "-"  # a value that is not known, or that the row has not
 _IDENTIFIERS = {"stream", "capture", "packet", "port", "status", "index", "message", "close_code", "status_code"}
 _CONNECTIONS = {"connection", "stall"}  # columns of connection_ids
 _IDENTIFIER_ENDINGS = ("_id", "_index", "_port", "_packet")
-_LEAST_OF_AN_END = 10  # cells, with the arrow
+_LEAST_OF_AN_END = 10  # cells
+_NARROWEST_END = 8
 _NUMBERS = {
     *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
     *("FLOAT", "DOUBLE"),
 }
-_CUT_IN_THE_MIDDLE = {"name", "client", "server", "target", "exchange", "example", "ends"}
+_CUT_IN_THE_MIDDLE = {"name", "client", "server", "ends"}
+_REQUESTS = {"target", "exchange", "such_as"}  # method, host, path and query
 
 
 def duration(nanoseconds: int) -> str:
@@ -60,7 +63,15 @@ def bar(share: float, width: int = 10) -> str:
     """A share between 0 and 1 as a bar and a percentage."""
     share = min(max(share, 0.0), 1.0)
     filled = round(share * width)
-    return "█" * filled + "░" * (width - filled) + f" {share:4.0%}"
+    whole = round(share * 100)
+    if 0 < share < 1:
+        whole = min(max(whole, 1), 99)  # none and all are said of nothing else
+    return "█" * filled + "░" * (width - filled) + f" {whole:3}%"
+
+
+def percentage(percent: float) -> str:
+    """A percentage with one decimal, never rounded up."""
+    return f"{math.floor(percent * 10 + 1e-6) / 10:.1f} %"
 
 
 def texts(column: str, cells: Sequence[object]) -> list[str]:
@@ -98,6 +109,8 @@ def text(column: str, value: object) -> str:
             return str(value)
         return f"{value:,}"
     if isinstance(value, float):
+        if column.endswith("_percent"):
+            return percentage(value)
         return bar(value) if column.endswith("_share") else f"{value:,.1f}" if abs(value) < 999.95 else f"{value:,.0f}"
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="milliseconds" if column.endswith("_at") else "seconds")
@@ -114,17 +127,48 @@ def exact(value: object) -> str:
 
 
 def shortened(column: str, shown: str, width: int) -> str:
-    """A text in at most ``width`` cells; where both ends matter, such as host and path, the middle goes."""
+    """A text in at most ``width`` cells; where both ends matter, such as address and port, the middle goes."""
     if cell_len(shown) <= width:
         return shown
+    if column in _REQUESTS:
+        return _shorter_request(shown, width)
     if column not in _CUT_IN_THE_MIDDLE:
-        return set_cell_size(shown, width - 1).rstrip(" ") + "…"
+        return _begun(shown, width)
     left, arrow, right = shown.partition(" → ")
-    if arrow and cell_len(right) + _LEAST_OF_AN_END <= width:  # two ends: the first one gives way
-        return set_cell_size(left, width - cell_len(right) - len("… → ")).rstrip(" ") + "… → " + right
+    room = width - cell_len(arrow)
+    if not arrow or room < 2 * _NARROWEST_END:
+        return _without_middle(shown, width)
+    if cell_len(right) > room - _LEAST_OF_AN_END:  # else the first of two ends gives way
+        right = _shorter_end(right, max(room // 2, room - cell_len(left)))
+    return _shorter_end(left, room - cell_len(right)) + arrow + right
+
+
+def _begun(shown: str, width: int) -> str:
+    """The beginning of a text."""
+    return set_cell_size(shown, width - 1).rstrip(" ") + "…"
+
+
+def _without_middle(shown: str, width: int) -> str:
     head = (width - 1) // 3
     end = set_cell_size(shown[::-1], width - 1 - head).rstrip(" ")[::-1]
     return set_cell_size(shown, head).rstrip(" ") + "…" + end
+
+
+def _shorter_end(end: str, width: int) -> str:
+    """An address and port, of which the port stays whole."""
+    if cell_len(end) <= width:
+        return end
+    address, colon, port = end.rpartition(":")
+    room = width - cell_len(colon + port)
+    return _without_middle(end, width) if room < 2 else _begun(address, room) + colon + port
+
+
+def _shorter_request(shown: str, width: int) -> str:
+    """Method, host and path, of which the query gives way first, then what is between host and the path's end."""
+    request, mark, _ = shown.partition("?")
+    if mark and cell_len(request) < width:
+        return _begun(shown, width)
+    return _without_middle(request, width - 1) + "…" if mark else _without_middle(request, width)
 
 
 def wrapped(shown: str, width: int) -> list[str]:
@@ -148,7 +192,7 @@ def wrapped(shown: str, width: int) -> list[str]:
 
 def heading(column: str) -> str:
     """A column's name as a heading: the unit is in the values."""
-    for ending in ("_ns", "_bytes", "_at", "_share", "_over_time", "_bar"):
+    for ending in ("_ns", "_bytes", "_at", "_share", "_percent", "_over_time", "_bar"):
         if column.endswith(ending) and column != ending:
             column = column.removesuffix(ending)
             break

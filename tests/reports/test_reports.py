@@ -253,6 +253,7 @@ def test_a_pool_is_told_by_what_was_open_and_busy_at_a_time():
         "client": "a",
         "server": "b:80",
         "refused": 1,
+        "not_read": None,
         "unused": 1,
         "once": 1,
         "reused": 1,
@@ -315,7 +316,7 @@ def test_what_was_not_understood_is_told_with_the_reason_and_other_packets_calml
         AnomalyRecord(connection_id=1, kind="missing_bytes", required="10 bytes", found="a hole", missing_bytes=10, occurrences=4)
     )
     rows.append(AnomalyRecord(kind="not_decoded", required="a TCP or UDP packet", found="arp", occurrences=14))
-    with Store() as store:
+    with Store(records=[record for dissector in analyzer_dissectors() for record in dissector.records]) as store:
         store.add(rows)
         store.finish()
         out = printed(store, "overview")

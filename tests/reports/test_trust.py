@@ -4,13 +4,16 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 import analyzer
 from analyzer import protocols, reports
 from analyzer.http.semantics import HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http2 import Http2ConnectionRecord
-from analyzer.records import ConnectionRecord, FieldLine
+from analyzer.protocols.tls import TlsHandshakeRecord
+from analyzer.protocols.websocket import WebSocketMessageRecord
+from analyzer.records import AnomalyRecord, ConnectionRecord, FieldLine, StreamRecord
 from analyzer.reports import render
 from analyzer.store import Store
 
@@ -18,18 +21,35 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_pcaps"
 SECOND = 1_000_000_000
 
 
-def sections(store: Store) -> list[list[dict[str, Any]]]:
-    """The rows of each section."""
-    return [
-        [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
-        for _, relation in reports.answers(store, reports.load("trust"))
-    ]
+def sections(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each section, by the first words of its heading."""
+    return {
+        part.heading.partition(" of ")[0]: [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+        for part, relation in reports.answers(store, reports.load("trust"))
+    }
+
+
+def said(store: Store) -> str:
+    """What the report says in sentences."""
+    return " ".join(row["line"] for row in sections(store)["In short"])
+
+
+def reasons(store: Store) -> list[tuple[str, int, int | None]]:
+    return [tuple(row.values())[:3] for row in sections(store)["What is not witnessed"]]
+
+
+def store_of(rows: list[Any]) -> Store:
+    store = Store(records=[record for dissector in protocols.dissectors() for record in dissector.records])
+    store.add(rows)
+    store.finish()
+    return store
 
 
 def connection(number: int, there: int, missing: int) -> ConnectionRecord:
     return ConnectionRecord(
         number, 0, "tcp", "a", 1, "b", 80, "handshake", protocol="http2", bytes_to_server=there // 2,
         bytes_to_client=there - there // 2, missing_bytes_to_client=missing, started_at=0, ended_at=SECOND,
+        packets_to_server=1, packets_to_client=1, close_reason="fin",
     )  # fmt: skip
 
 
@@ -47,30 +67,83 @@ def test_shares_are_those_of_what_is_told_and_the_worst_comes_first() -> None:
         HttpFieldSectionRecord(1, 1, 0, "request", "header", [known, known]),
         connection(2, 900, 100), exchange(2, 1, "complete", False), exchange(2, 2, "reset", False),
         HttpFieldSectionRecord(2, 1, 0, "request", "header", [known, unknown, known, unknown, known]),
+        StreamRecord(2, 0, None, 0, "http2", bytes_to_server=450, bytes_to_client=450),
         Http2ConnectionRecord(2, 0, unread_to_client_bytes=400),
         connection(3, 999, 1), exchange(3, 1, "complete", True),
     ]  # fmt: skip
-    with Store(records=[record for dissector in protocols.dissectors() for record in dissector.records]) as store:
-        store.add(rows)
-        store.finish()
-        (total,), one_by_one = sections(store)
+    with store_of(rows) as store:
+        found = sections(store)
+    (total,), one_by_one = found["All connections"], found["Connections"]
     assert [row["connection"] for row in one_by_one] == [2, 3]
-    assert {name: one_by_one[0][name] for name in ("said", "witnessed", "fields", "bytes")} == {
+    assert {name: one_by_one[0][name] for name in ("said", "witnessed_percent", "fields_percent", "bytes_percent", "why")} == {
         "said": 2,
-        "witnessed": "50.0 %",
-        "fields": "60.0 %",
-        "bytes": "50.0 %",
+        "witnessed_percent": None,
+        "fields_percent": 60.0,
+        "bytes_percent": 50.0,
+        "why": "not read: its place was lost, not captured",
     }
-    assert one_by_one[1]["bytes"] == "99.9 %"  # never rounded up
-    assert (total["connections"], total["said"], total["witnessed"]) == ("3", 5, "80.0 %")
-    assert (total["lost_to_server_bytes"], total["lost_to_client_bytes"]) == (0, 101)
+    assert one_by_one[1]["bytes_percent"] == 99.9
+    assert (total["connections"], total["said"], total["whole"], total["witnessed_percent"]) == ("3", 5, 4, None)
+    assert (total["lost_to_server_bytes"], total["lost_to_client_bytes"], total["not_read_bytes"]) == (0, 101, 400)
 
 
 def test_a_capture_that_lacks_nothing_says_so_in_a_line() -> None:
     with analyzer.analyze([str(SAMPLES / "http1" / "keep_alive.pcap")]) as store:
-        (total,), one_by_one = sections(store)
+        found = sections(store)
         file = io.StringIO()
         console = Console(file=file, width=80, highlight=False, markup=False, emoji=False)
         render.report(store, reports.load("trust"), console, None)
-    assert (total["witnessed"], total["fields"], total["bytes"], one_by_one) == ("100.0 %", "100.0 %", "100.0 %", [])
-    assert "All that was said is there" in file.getvalue()
+    (total,) = found["All connections"]
+    assert [total[f"{name}_percent"] for name in ("witnessed", "fields", "bytes")] == [100.0, 100.0, 100.0]
+    assert found["Connections"] == found["What is not witnessed"] == []
+    assert "All that was said is there and was understood, from beginning to end." in file.getvalue()
+
+
+def test_of_no_connection_nothing_is_said() -> None:
+    with store_of([]) as store:
+        assert said(store) == ""
+
+
+def test_a_connection_joined_in_its_middle_is_not_there_from_its_beginning() -> None:
+    rows = [connection(1, 100, 0), exchange(1, 1, "complete", True)]
+    rows[0].role_evidence = "protocol"
+    with store_of(rows) as store:
+        assert reasons(store) == [("its beginning was not captured", 1, None)]
+        assert said(store) == "Of 0 of 1 connection everything that was said is there and was understood."
+
+
+def test_one_that_is_open_where_the_capture_ends_is_there_up_to_that() -> None:
+    rows = [connection(1, 100, 0), exchange(1, 1, "complete", True)]
+    rows[0].close_reason = "capture_end"
+    with store_of(rows) as store:
+        assert said(store).endswith("up to where the capture ends: 1 connection was still open.")
+
+
+def test_bytes_that_nobody_understands_or_decrypts_are_not_witnessed_and_may_hold_any_number_of_exchanges() -> None:
+    rows = [
+        connection(1, 1000, 0), StreamRecord(1, 0, None, 0, None, bytes_to_server=500, bytes_to_client=500),
+        connection(2, 600, 0), StreamRecord(2, 0, None, 0, "tls", bytes_to_server=300, bytes_to_client=300),
+        TlsHandshakeRecord(2, 0, not_decrypted_reason="no keys given"),
+        connection(3, 400, 0), exchange(3, 1, "complete", True),
+    ]  # fmt: skip
+    with store_of(rows) as store:
+        found = sections(store)
+        assert reasons(store) == [("no known protocol", 1, 1000), ("not decrypted", 1, 600)]
+        assert said(store).startswith("Of 1 of 3 connections everything")
+        assert "How many exchanges and messages 2 connections carried is not known" in said(store)
+    (total,) = found["All connections"]
+    assert (total["said"], total["whole"], total["witnessed_percent"], total["bytes_percent"]) == (1, 1, None, 20.0)
+
+
+def test_of_a_websocket_only_the_messages_that_were_read_are_witnessed() -> None:
+    rows = [
+        connection(1, 1000, 10), StreamRecord(1, 0, None, 0, "http1", bytes_to_server=500, bytes_to_client=500),
+        StreamRecord(1, 1, 0, 1, "websocket", bytes_to_server=300, bytes_to_client=200, missing_bytes=10),
+        WebSocketMessageRecord(1, 1, 0, "to_server", "text", 0, 1, 1, 100, 94, False, "a", None, None, None, True, 0, 1, 1),
+        WebSocketMessageRecord(1, 1, 1, "to_client", "text", 0, 1, 1, 200, 198, False, "b", None, None, None, True, 0, 1, 1),
+        AnomalyRecord(connection_id=1, stream_index=1, direction="to_server", kind="framing_lost", required="a", found="b"),
+    ]  # fmt: skip
+    with store_of(rows) as store:
+        (row,) = sections(store)["Connections"]
+    assert (row["said"], row["witnessed_percent"], row["why"]) == (2, None, "not read: its place was lost, not captured")
+    assert row["bytes_percent"] == pytest.approx(100 * 800 / 1010)

@@ -83,10 +83,43 @@ def test_a_line_of_levels_is_relative_to_its_highest():
     assert values.sparkline([]) == ""
 
 
-def test_the_middle_goes_where_both_ends_matter():
-    assert values.shortened("target", "GET host.example/a/long/path?query", 16) == "GET h…path?query"
+@pytest.mark.parametrize(
+    ("shown", "width", "shorter"),
+    [
+        ("GET host.example/a/long/path?query", 30, "GET host.example/a/long/path?…"),
+        ("GET host.example/a/long/path?query", 16, "GET…/long/path…"),
+        ("GET host.example/a/long/path", 16, "GET h…/long/path"),
+    ],
+)
+def test_of_a_request_the_query_gives_way_first(shown, width, shorter):
+    assert values.shortened("exchange", shown, width) == shorter
+
+
+@pytest.mark.parametrize(
+    ("shown", "width", "shorter"),
+    [
+        ("192.168.100.100:40000 → 10.0.0.2:443", 27, "192.1…:40000 → 10.0.0.2:443"),
+        ("192.168.100.100 → 10.0.0.2:443", 26, "192…100.100 → 10.0.0.2:443"),
+        ("2001:db8::1234:5678:40000 → 2001:db8::8765:4321:443", 34, "2001:db8:…:40000 → 2001:db8::…:443"),
+    ],
+)
+def test_ports_tell_connections_apart_and_stay(shown, width, shorter):
+    assert values.shortened("ends", shown, width) == shorter
+
+
+def test_a_text_keeps_its_beginning_and_a_name_both_ends():
     assert values.shortened("text", "a message that is long", 10) == "a message…"
-    assert values.shortened("ends", "192.168.100.100:40000 → 10.0.0.2:443", 26) == "192.168.10… → 10.0.0.2:443"
+    assert values.shortened("name", "captures/monday/first.pcap", 16) == "captu…first.pcap"
+
+
+def test_a_share_is_all_or_nothing_only_where_it_is():
+    assert [values.text("idle_share", share)[-4:] for share in (0.0, 0.001, 0.999, 1.0)] == ["  0%", "  1%", " 99%", "100%"]
+    assert [values.text("bytes_percent", percent) for percent in (99.96, 100.0, 31.8, 0.04)] == [
+        "99.9 %",
+        "100.0 %",
+        "31.8 %",
+        "0.0 %",
+    ]
 
 
 @given(st.text("ab 漢", max_size=60), st.integers(2, 40))
@@ -96,7 +129,11 @@ def test_a_wrapped_text_fits_and_loses_no_word(shown, width):
     assert "".join(lines).replace(" ", "") == shown.replace(" ", "")
 
 
-@given(st.sampled_from(["target", "text", "ends"]), st.text(max_size=60), st.integers(2, 40))
+@given(
+    st.sampled_from(["target", "text", "ends"]),
+    st.one_of(st.text(max_size=60), st.text("漢a:?/ →", max_size=60)),
+    st.integers(2, 40),
+)
 def test_what_is_shortened_fits(column, shown, width):
     assert cell_len(values.shortened(column, shown, width)) <= max(width, 0)
 
