@@ -20,6 +20,7 @@ class LiveReader(CaptureReader):
     def __init__(self, name: str, idle: Idle) -> None:
         super().__init__(name, Source(io.BytesIO(), 1), "live", None)
         self.idle = idle
+        self.is_caught_up = False  # no packet waits to be read, as far as is known when ``idle`` is called
         self.link_type_of_packets: i64 = 0  # the LINKTYPE_ number, known before the first packet
 
     @property

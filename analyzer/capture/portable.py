@@ -35,6 +35,7 @@ class PortableReader(LiveReader):
                 self._until_idle = _PACKETS_AT_THE_END if self._is_ending else _PACKETS_BETWEEN_IDLE
             try:
                 readable, _, _ = select.select([self._socket], [], [], WAIT_MILLISECONDS / 1000)
+                self.is_caught_up = not readable
                 if not readable:
                     self._until_idle = 0
                     continue

@@ -249,10 +249,11 @@ class RingReader(LiveReader):
         size: i64 = limits.RING_BLOCK_BYTES
         start = self._next * size
         while True:
-            if self._blocks_to_end < 0 and not self.idle():
-                self._blocks_to_end = self._blocks  # what has come is still read
             header = self._ring[start : start + _BLOCK_HEADER_BYTES]
             status = read_i64_le(header, _BLOCK_STATUS)
+            self.is_caught_up = status & _OF_USER == 0
+            if self._blocks_to_end < 0 and not self.idle():
+                self._blocks_to_end = self._blocks  # what has come is still read
             if status & _OF_USER and self._blocks_to_end != 0:
                 break
             events = self._poll.poll(WAIT_MILLISECONDS)

@@ -106,7 +106,7 @@ class Running:
         if segments.is_busy and not segments.is_full:
             return
         self._look_at_drops(analysis)
-        if any(isinstance(reader, LiveReader) for reader in analysis.captures.readers):
+        if any(isinstance(reader, LiveReader) and reader.is_caught_up for reader in analysis.captures.readers):
             analysis.advance(time.time_ns() - BEHIND_NANOSECONDS)
         analysis.flush()
         packets = self.packets()

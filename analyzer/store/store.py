@@ -53,6 +53,7 @@ class _Loader:
         self.connection = self.place.connection
         self.next_capture_index = 0
         self._is_begun = False  # a transaction
+        self._is_described = False  # by metadata of a run that is not complete
         self._uncommitted_bytes = 0
         self._rows_since_opened = 0
         self._wide_bytes: dict[type, int] = {}  # inserted in wide rows since a table was last written out
@@ -124,6 +125,13 @@ class _Loader:
         self._insert(True)
         self.wait()
 
+    def commit(self) -> None:
+        """Begin to insert and commit everything that was added; what is there is a store from the first time on."""
+        if not self._is_described:
+            self._is_described = True
+            self.add(metadata(self.options, False, self.next_capture_index))
+        self._insert(True)
+
     def _insert(self, commits: bool) -> None:
         """Hand all batches to a thread that inserts them, while the next ones are collected here."""
         self.wait()
@@ -175,6 +183,9 @@ class _Loader:
     def finish(self, complete: bool) -> None:
         for kind, writer in self.writers.items():
             self.add(not_stored(kind, writer.not_stored))
+        if self._is_described:
+            self.flush()
+            self.connection.execute("DELETE FROM store_metadata WHERE first_capture_index = ?", [self.next_capture_index])
         self.add(metadata(self.options, complete, self.next_capture_index))
         self.flush()
         self.place.finish(self.tables)
@@ -247,7 +258,7 @@ class Store:
     def commit(self) -> None:
         """Begin to store what was added so far, so that it stays whatever happens. UnmuxError when it cannot be written."""
         try:
-            self._loading()._insert(True)
+            self._loading().commit()
         except duckdb.Error as error:
             raise self._unwritten(error) from error
 

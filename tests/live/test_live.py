@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_capture_that_is_killed_leaves_what_was_visible(live, talk, query, unt
     assert query(folder, "SELECT count(*) AS n FROM http_exchanges") == [{"n": 5}]
 
 
+def test_a_duckdb_file_whose_capture_is_killed_opens_under_its_provisional_name(live, talk, query, until, tmp_path):
+    running = live("lo", "-o", tmp_path / "live.duckdb")
+    talk(requests=3, messages=0)
+    assert "  200  " in running.process.stdout.readline()
+    log = tmp_path / "live.duckdb.partial.wal"
+    for _ in range(3):  # commits
+        size = log.stat().st_size
+        talk(requests=1, messages=0)
+        until(lambda size=size: log.stat().st_size > size)
+    running.end(signal.SIGKILL)
+    assert query(tmp_path / "live.duckdb.partial", "SELECT count(*) > 2 AS some FROM exchanges") == [{"some": True}]
+
+
 def test_a_full_disk_is_told_and_leaves_what_was_visible(live, talk, query, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -120,6 +134,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_visible(live, talk, query, tmp_
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.skipif(find_library("pcap") is None, reason="no libpcap to compile filters")
 def test_a_filter_and_a_number_of_packets_are_kept_to(live, talk, servers, tmp_path):
     running = live(
         "lo", "-f", f"tcp port {servers['http']}", "--count", "10", "-w", tmp_path / "saved.pcapng", "--format", "none"
@@ -218,3 +233,41 @@ def test_an_interface_that_goes_away_ends_the_capture_and_is_told(live, network)
     status, _, errors = running.end(None)
     assert status == 0
     assert "the interface going is gone" in errors
+
+
+OVERLOAD = """
+import socket, sys
+from analyzer import open_store, protocols
+from analyzer.capture.capture_set import CaptureSet
+from analyzer.capture.ring import RingReader
+from analyzer.dissector import Context
+from analyzer.live.outlet import Outlet
+from analyzer.live.running import Running
+from analyzer.store.segments import SegmentStore
+
+running = Running(1.0)
+reader = RingReader("lo", running.idle, ring_bytes=1 << 19)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    sender.connect(("127.0.0.1", 9))
+    for _ in range(2000):
+        try:
+            sender.send(bytes(1400))
+        except ConnectionRefusedError:
+            sender.send(bytes(1400))
+found = protocols.dissectors()
+segments = SegmentStore(sys.argv[1], records=[record for dissector in found for record in dissector.records])
+running.run(CaptureSet([], readers=[reader]), Context(found), Outlet(segments, None))
+segments.close()
+"""
+
+
+def test_packets_that_the_kernel_drops_are_counted_and_told(network, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    network.run(sys.executable, "-c", OVERLOAD, f"{tmp_path}/live/", env={**os.environ, "PYTHONPATH": str(root)})
+    with analyzer.open_store(f"{tmp_path}/live/") as store:
+        ((packets, dropped),) = store.sql("SELECT packets, dropped_packets FROM captures").fetchall()
+        told = store.sql("SELECT sum(occurrences) FROM anomalies WHERE kind = 'dropped_packets'").fetchall()
+    assert packets > 0
+    assert dropped > 0
+    assert packets + dropped >= 2000  # and what is said of the port that nobody listens on
+    assert told == [(dropped,)]
