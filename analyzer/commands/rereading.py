@@ -62,7 +62,13 @@ def _runs_of(store: "Store") -> list[Run]:
 
 
 def check_names(path: str, names: list[str]) -> None:
-    """UnmuxError unless the captures that the store at ``path`` was made from can be read again."""
+    """UnmuxError unless the captures that the store at ``path`` was made from can be read again.
+
+    Whoever made the store chose the names: they may be of any files, which are only read, but not of devices or pipes.
+    """
+    others = [name for name in names if name != "-" and Path(name).exists() and not Path(name).is_file()]
+    if others:
+        raise UnmuxError(f"{path}: was made from {others[0]}, which is no file and cannot be read again")
     missing = [name for name in names if name != "-" and not Path(name).exists()]
     if missing:
         raise UnmuxError(f"{path}: was made from {missing[0]}, which is not there; names are relative to where it was made")

@@ -1,6 +1,7 @@
 """Both sides of one stream, whole and in order."""
 
 import gzip
+import os
 import re
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_store_whose_capture_is_gone_says_which(unmux, demo, tmp_path, monkeyp
     said = unmux("follow", "out.duckdb", 1)
     assert said.status == 1
     assert "was made from copy.pcapng, which is not there" in said.err
+
+
+def test_of_what_a_store_was_made_from_only_files_are_read_again(unmux, demo, tmp_path, monkeypatch):
+    (tmp_path / "copy.pcapng").symlink_to(demo)
+    monkeypatch.chdir(tmp_path)
+    unmux("copy.pcapng", "-qo", "out.duckdb")
+    (tmp_path / "copy.pcapng").unlink()
+    os.mkfifo("copy.pcapng")
+    said = unmux("follow", "out.duckdb", 1)
+    assert (said.status, said.out) == (1, "")
+    assert "was made from copy.pcapng, which is no file" in said.err
 
 
 def test_codings_of_contents_are_undone_unless_raw_bytes_are_asked_for(unmux, samples):
