@@ -55,7 +55,11 @@ class Marks:
 
 
 def mark(captures: CaptureSet, connections: set[int], progress: Progress) -> Marks:
-    """Find the packets of the connections with these connection_ids. What ``progress`` cuts off is not there."""
+    """Find the packets of the connections with these connection_ids. What ``progress`` cuts off is not there.
+
+    A connection that was put away for lack of memory, and so has several ids, is one here: from the first wanted one on.
+    """
+    wanted = set(connections)
     decoder = Decoder()
     table = ConnectionTable(Context([]))  # which connection a packet is of does not depend on what is in it
     marks = Marks()
@@ -82,7 +86,9 @@ def mark(captures: CaptureSet, connections: set[int], progress: Progress) -> Mar
             decoder.taken_back = 0
         if kind != NOTHING:
             table.packet(decoder, kind, reader.timestamp, reader.frame, reader.capture_index, None)
-            if table.taken_by in connections:
+            if number in connections:
+                wanted.add(table.taken_by)
+            if table.taken_by in wanted:
                 _mark_all(marks, [number, *waited], inside)
         elif waited and len(inside) < limits.FRAGMENTED_DATAGRAMS:
             inside[number] = waited

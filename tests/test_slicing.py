@@ -55,6 +55,14 @@ def test_each_connection_has_the_packets_that_tshark_gives_it_and_their_fragment
     assert sum(map(len, ours)) == len(set().union(*ours))
 
 
+def test_an_id_that_begins_within_a_connection_is_the_rest_of_it():
+    path = SAMPLES / "tcp" / "port_reuse.pcap"
+    first, second, *_ = connections_of(path)
+    whole = sorted(frames_of(path, first))
+    assert frames_of(path, whole[4]) == set(whole[4:])
+    assert not frames_of(path, second) & set(whole)
+
+
 def test_marks_are_kept_for_each_capture():
     marks = Marks()
     numbers = [1, 2, 9, 1 << 20, (1 << 40) + 3, (7 << 40) + 1_000_000]

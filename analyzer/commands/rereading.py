@@ -88,7 +88,7 @@ def opened(paths: list[str], options: source.Options) -> AbstractContextManager[
     if source.names_store(paths[0]):
         from analyzer.pipeline import open_store
 
-        return open_store(paths[0])
+        return open_store(paths[0], memory=options.memory.size)
     return source.opened(paths, options)
 
 
