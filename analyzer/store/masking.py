@@ -40,6 +40,7 @@ _NO_SECRET_FIELD: Final = re.compile(
     rb"^access-control-|^authentication-(?:info|control)$"
     rb"|(?:^|-)(?:cache|idempotency|idempotence|partition|primary|public|routing|shard|sort|surrogate|web-?socket)-key$"
 )
+_PARAMETER_NAME: Final = re.compile(rb"[A-Za-z0-9_.\[\]%-]{1,64}")  # of one that no separator tells from other text
 _WORD_BEGINS: Final = re.compile(rb"(?<=[a-z0-9])(?=[A-Z])")
 _NO_WORD: Final = re.compile(rb"[^a-z0-9]+")
 
@@ -146,7 +147,10 @@ class Masker:
         """Mask what is secret in a value that may be anything: URIs and parameters, the first of them without a separator."""
         if b"@" in text:
             text = _USER_INFORMATION_IN_TEXT.sub(self._user_information, text)
-        return self._parameters(b"&" + text, levels)[1:]
+        first = text.partition(b"=")[0]
+        if _PARAMETER_NAME.fullmatch(first) and _is_secret_parameter(first):
+            return self._parameters(b"&" + text, levels)[1:]
+        return self._parameters(text, levels)
 
     def _parameters(self, text: bytes, levels: int) -> bytes:
         if b"=" in text:

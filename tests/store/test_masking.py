@@ -63,6 +63,13 @@ def shape(value: bytes) -> bytes:
         (b"access-control-allow-credentials", b"true", b"true"),
         (b"x-ratelimit-remaining-tokens", b"12", b"12"),
         (b"content-type", b"multipart/form-data; boundary=a=b", b"multipart/form-data; boundary=a=b"),
+        (
+            b"www-authenticate",
+            b'Digest qop="auth",algorithm=MD5-sess,nonce="a"',
+            b'Digest qop="auth",algorithm=MD5-sess,nonce="a"',
+        ),
+        (b"user-agent", b"a/1 B=1 C=2 D=3 E=4 F=5", b"a/1 B=1 C=2 D=3 E=4 F=5"),
+        (b"x-digests", b"YQ==-YQ==-YQ==-YQ==-YQ==", b"YQ==-YQ==-YQ==-YQ==-YQ=="),
         (b"authentication-info", b'nextnonce="a", qop=auth', b'nextnonce="a", qop=auth'),
     ],
 )
