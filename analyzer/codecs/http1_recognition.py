@@ -10,7 +10,7 @@ from typing import Final
 from analyzer.codecs.http1_heads import Head
 
 REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} +[^\s].* HTTP/1\.[0-9][ \t]*\r?")
-REQUEST_PREFIX: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: +[^\0-\x1f\x7f]*\r?)?")
+REQUEST_PREFIX: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: [^\0-\x1f\x7f]*\r?)?")
 
 _METHOD_PREFIX: Final = re.compile(
     rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE|PROPFIND|REPORT|SEARCH) (?:/|https?://)[^\0-\x20\x7f]*"

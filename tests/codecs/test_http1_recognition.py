@@ -6,10 +6,21 @@ from analyzer.codecs.http1_heads import HeadReader
 from analyzer.codecs.http1_recognition import (
     BEGINNING_BYTES,
     REGISTERED_METHODS,
+    REQUEST_LINE,
+    REQUEST_PREFIX,
     is_beyond_doubt,
     is_request_line_start,
     is_status_line_start,
 )
+
+
+def test_blanks_cost_no_more_time_than_other_bytes() -> None:
+    blanks = b" " * 100_000
+    assert REQUEST_PREFIX.fullmatch(b"GET" + blanks) is not None
+    assert REQUEST_PREFIX.fullmatch(b"GET" + blanks + b"/ HTTP/1.1\r") is not None
+    assert REQUEST_PREFIX.fullmatch(b"GET" + blanks + b"\0") is None
+    assert REQUEST_LINE.fullmatch(b"GET" + blanks + b"/ HTTP/1.1" + blanks) is not None
+    assert REQUEST_LINE.fullmatch(b"GET" + blanks + b" HTTP/1.1" * 10_000 + blanks + b"\0") is None
 
 
 def test_every_beginning_of_a_registered_method_may_begin_a_request() -> None:
