@@ -93,9 +93,16 @@ class Tap(Protocol):
     """Receives what streams of a connection carry, for ``unmux follow`` and ``unmux extract``."""
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
-        """Take a piece: ``kind`` is ``fields``, ``content`` (as sent), ``message`` (decoded), ``unknown`` (nobody understands it).
+        """Take a piece: ``kind`` is ``fields``, ``content`` (as sent), ``message`` (decoded), ``ping``, ``pong`` and ``close`` (whose
+        data may be empty), ``unknown`` (nobody understands it), ``missing`` (the capture lacks it; the data is how many bytes, if known).
 
         All bytes of a stream come as ``bytes`` besides, before what was made of them; an HTTP/2 stream has none.
+        """
+
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Learn that what is written of a direction from here on is of this exchange_index or message_index.
+
+        Streams of one exchange do not say so.
         """
 
     def outlet(self, stream_index: int, index: int, part: str) -> Outlet | None:

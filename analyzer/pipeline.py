@@ -153,6 +153,8 @@ class Analysis:
     def _about_captures(self) -> Rows:
         """The rows that describe the inputs and what in them is no TCP or UDP."""
         rows: Rows = []
+        for fault in self.captures.unreadable:
+            rows.append(AnomalyRecord(kind="unreadable_capture", required="a capture that can be read", found=fault))
         for reader in self.captures.readers:
             rows.append(self._about(reader))
             rows += reader.anomalies
@@ -207,6 +209,7 @@ def analyze(
     show_secrets: bool = False,
     mask_key: bytes | None = None,
     memory: str | int | None = None,
+    skips_unreadable: bool = False,
     progress: Progress | None = None,
     opened: Callable[[CaptureSet], None] | None = None,
 ) -> "Store":
@@ -217,6 +220,8 @@ def analyze(
     ``key_logs`` are files with TLS keys, beside those inside the captures. ``memory`` is what all of it may take, a text such as
     ``512MB`` or a number of bytes: above it, what was used longest ago is written as it stands. ``opened`` is called with the capture set before
     the first packet is read.
+
+    ``skips_unreadable`` leaves out paths that are no captures, as long as one is; the capture set says which.
 
     Raises ``CaptureError`` when a path is no capture or a key log cannot be read, ``UsageError`` when ``memory`` is no size or
     too little, and ``UnmuxError`` when the output cannot be written.
@@ -243,7 +248,9 @@ def analyze(
     collecting = gc.isenabled()
     gc.disable()  # nothing here makes cycles that outlive a connection; collecting costs a third of the time
     try:
-        captures = CaptureSet([os.fspath(path) for path in several], store.next_capture_index())
+        captures = CaptureSet(
+            [os.fspath(path) for path in several], store.next_capture_index(), skips_unreadable=skips_unreadable
+        )
         if opened is not None:
             opened(captures)
         try:

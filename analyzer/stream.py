@@ -142,6 +142,9 @@ class Stream:
         if length is not None:
             missing = length
         self.missing_bytes += missing
+        tap = self.scope.tap
+        if tap is not None:
+            tap.write(self.stream_index, direction, timestamp, "missing", b"" if length is None else b"%d" % missing)
         rows = self._tell_skipped(direction)
         declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
         if declined < EVERYTHING >> 1:

@@ -14,7 +14,7 @@ from typing import Final
 from analyzer import limits
 
 CAPTURE_BITS: Final = 40  # of a connection_id that hold the frame number; the capture_index is above them
-_PLACE: Final = re.compile(r"(?:(\d{1,7})/)?(\d{1,19})(?::(\d{1,9}))?", re.ASCII)
+_PLACE: Final = re.compile(r"(?:(\d{1,7})/)?(\d{1,19})(?::(\d{1,9})(?:\.(\d{1,9}))?)?", re.ASCII)
 
 _ESCAPE: Final = re.compile(rb"\\(?:\\|x([0-9a-f]{2})|\+[0-9]+$|)")
 
@@ -37,14 +37,20 @@ def place(connection_id: int, stream_index: int | None = None) -> str:
 
 def parse_place(said: str) -> tuple[int, int | None] | None:
     """The connection_id and stream_index that ``said`` names, as :func:`place` writes them or as numbers; None when it does not."""
+    found = parse_part(said)
+    return None if found is None or found[2] is not None else found[:2]
+
+
+def parse_part(said: str) -> tuple[int, int | None, int | None] | None:
+    """As :func:`parse_place`, with the number of an exchange or message in the stream: the 2 of ``14:0.2``."""
     match = _PLACE.fullmatch(said)
     if match is None:
         return None
-    capture_index, number, stream_index = (None if part is None else int(part) for part in match.groups())
+    capture_index, number, stream_index, index = (None if part is None else int(part) for part in match.groups())
     if number is None or (capture_index is not None and number >> CAPTURE_BITS):
         return None
     connection_id = ((capture_index or 0) << CAPTURE_BITS) + number
-    return (connection_id, stream_index) if connection_id < 1 << 63 else None
+    return (connection_id, stream_index, index) if connection_id < 1 << 63 else None
 
 
 def bytes_to_text(data: bytes, limit: int = limits.TEXT_BYTES) -> str:

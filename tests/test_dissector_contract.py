@@ -214,6 +214,9 @@ class Silent:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Drop it."""
 
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Whose it is does not matter."""
+
     def outlet(self, stream_index: int, index: int, part: str) -> None:
         """Contents are not wanted on their own."""
 

@@ -7,6 +7,7 @@ the files that overlap are open. The order inside a file is never changed.
 import glob
 import heapq
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from analyzer.errors import CaptureError
 
 _AT_ONCE: Final = -1  # first time of an input that can be read only once
 _NEVER: Final = limits.TIMESTAMP_NANOSECONDS  # later than every packet
+_NAMED_LIKE_ONE: Final = re.compile(r"\.(pcap|pcapng|cap)[0-9]*(\.(gz|zst|xz))?$", re.IGNORECASE)
+_TOLD: Final = 5  # faults in a message
 _PEEK_BYTES: Final = 1 << 14  # enough for a file's headers and first packet
 
 
@@ -38,7 +41,7 @@ class CaptureSet:
     """The packets of all inputs in order of time; of equal times, the input that was numbered first comes first.
 
     ``readers`` are those of the inputs that were opened so far, in order of their numbers, which follow the times of
-    their first packets. ``unreadable`` has a line for each file or folder inside a folder that could not be looked into.
+    their first packets. ``unreadable`` has a line for each file or folder that could not be looked into, and was left out.
     ``secrets`` are the key logs inside the files (pcapng Decryption Secrets Blocks): those of files are all there from the beginning,
     those of pipes come as they are read; whoever uses them takes them out.
     """
@@ -49,11 +52,15 @@ class CaptureSet:
         first_capture_index: int = 0,
         block_bytes: int = limits.BLOCK_BYTES,
         readers: Sequence[CaptureReader] = (),
+        *,
+        skips_unreadable: bool = False,
     ) -> None:
         """Look at the beginning of every file. ``readers`` are inputs that are open already, such as interfaces.
 
-        Raises ``CaptureError`` where a path is not there, is no capture, or is a folder without one.
+        Raises ``CaptureError`` where a path is not there, is no capture, or is a folder without one; with
+        ``skips_unreadable`` only where that is so of all of them.
         """
+        self._skips_unreadable = skips_unreadable
         self.readers: list[CaptureReader] = []
         self.unreadable: list[str] = []
         self.secrets: list[bytes] = []
@@ -152,11 +159,21 @@ class CaptureSet:
         seen: set[tuple[int, int]] = set()  # a file that is named twice is read once
         try:
             for path in paths:
-                for expanded in _expand(path):
-                    if Path(expanded).is_dir():
-                        self._look_through(expanded, seen)
-                    else:
-                        self._look_at(expanded, seen)
+                try:
+                    several = _expand(path)
+                except CaptureError as error:
+                    self._leave_out(error)
+                    continue
+                for expanded in several:
+                    try:
+                        if Path(expanded).is_dir():
+                            self._look_through(expanded, seen)
+                        else:
+                            self._look_at(expanded, seen)
+                    except CaptureError as error:
+                        self._leave_out(error)
+            if paths and not self._waiting:
+                raise CaptureError("\n".join(self.unreadable[:_TOLD]))
         except BaseException:
             self.close()
             raise
@@ -165,22 +182,34 @@ class CaptureSet:
         self._waiting.sort(key=_first_time)  # stable: of equal times, the order in which they were named
         self._waiting.reverse()
 
+    def _leave_out(self, error: CaptureError) -> None:
+        """Take down what was named and cannot be read. Raises the error where nothing may be left out."""
+        if not self._skips_unreadable:
+            raise error
+        self.unreadable.append(str(error))
+
     def _look_through(self, folder: str, seen: set[tuple[int, int]]) -> None:
-        """Take the captures in a folder and the folders in it, leaving out hidden ones and files that are no captures."""
+        """Take the captures in a folder and the folders in it, leaving out hidden ones and files that are no captures.
+
+        Those that are named like captures and are none are taken down.
+        """
         files = captures = 0
         noted = len(self.unreadable)
         for where, folders, names in os.walk(folder, onerror=self._note):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = os.path.join(where, name)  # noqa: PTH118  # the spelling of the user's path is kept
-                if name.startswith(".") or not Path(path).is_file():
+                is_named_like_one = _NAMED_LIKE_ONE.search(name) is not None
+                is_broken_link = is_named_like_one and not Path(path).exists()
+                if name.startswith(".") or not (Path(path).is_file() or is_broken_link):
                     continue
                 files += 1
                 try:
                     self._look_at(path, seen)
                     captures += 1
-                except NoCaptureError:
-                    continue
+                except NoCaptureError as error:
+                    if is_named_like_one:
+                        self.unreadable.append(str(error))
                 except CaptureError as error:
                     self.unreadable.append(str(error))
         if not captures:

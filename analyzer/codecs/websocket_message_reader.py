@@ -185,7 +185,7 @@ class MessageReader:
         if text is not None and not text.is_valid and message.not_text_at < 0:
             message.not_text_at = message.ended_at
             message.not_text_packet = message.last_packet
-        if self._wanted.is_tapped and message.opcode < CLOSE:
+        if self._wanted.is_tapped:
             message.tapped.append(data)
             message.tapped_bytes += len(data)
             if message.tapped_bytes >= limits.TAPPED_MESSAGE_BYTES:

@@ -34,8 +34,10 @@ Examples:
 
 \b
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, after what was
-read was stored. A capture that is cut off is read up to there, with a warning
-and status 0. A file named like a command is read as ./NAME or -r NAME.
+read was stored. Of several captures, those that cannot be read are named on
+standard error and left out, and the status is 1. One that is cut off is read up
+to there, with a warning. A file named like a command is read as ./NAME or
+-r NAME.
 
 `unmux COMMAND --help` tells more."""
 
@@ -190,7 +192,7 @@ def analyze(
             if not quiet:
                 source.print_report(store, "overview")
         return 0
-    store, heard = source.analyzed(paths, options, output=output, append=append, force=force)
+    store, ending = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
         if quiet:
             pass
@@ -198,7 +200,8 @@ def analyze(
             source.print_report(store, "overview")
         else:
             print(source.summary(store, output), file=sys.stderr)
-    return 0 if heard is None else 128 + heard
+    ending.finish()
+    return 0
 
 
 @app.command(epilog=QUERY_EXAMPLES)
@@ -425,7 +428,7 @@ def tree(
     with source.opened(
         [*paths, *(read or [])], source.Options(decode_as, "preview", False, False, None, keylog, memory)
     ) as store:
-        drawing.draw(store, connection, connections, streams)
+        drawing.draw(store, connection, connections, streams, is_kept=source.names_store(paths[0]))
     return 0
 
 

@@ -17,7 +17,8 @@ HELD_BYTES: Final = 1 << 20  # of a stream until something in it is understood; 
 WAYS: Final = 2 * limits.HTTP2_OPEN_STREAMS  # directions of streams that are remembered: of those that may be open
 _BYTES_A_LINE: Final = 16
 _STYLES: Final = ("red", "blue")  # towards the server, towards the client, as Wireshark colours them
-_WHOLE: Final = ("fields", "message")  # kinds that come in one piece
+_CONTROL: Final = ("ping", "pong", "close")  # kinds whose data may be empty
+_WHOLE: Final = ("fields", "message", *_CONTROL)  # kinds that come in one piece
 _LONGEST_CHARACTER: Final = 4  # bytes of UTF-8
 _START: Final = re.compile(
     rb"(?:HTTP/1\.[01] (\d{3})|:status: (\d{3})\n|[!-~]+ \S+ HTTP/1\.[01]\r?\n|:method: )"
@@ -49,15 +50,17 @@ class Printer:
     nothing else can be told: one that only carries others, or is encrypted.
     """
 
-    def __init__(self, console: Console, stream_index: int | None, *, is_raw: bool = False) -> None:
-        """``stream_index`` is None for everything on the connection."""
+    def __init__(self, console: Console, stream_index: int | None, index: int | None = None, *, is_raw: bool = False) -> None:
+        """``stream_index`` is None for everything on the connection, ``index`` for everything in the stream."""
         self.pieces = 0
         self.failure: OSError | None = None  # to print: raised by whoever reads, since dissectors must not see it
         self.shows_bytes = is_raw
         self._is_raw = is_raw
         self._console = console
         self._wanted = stream_index
-        self._held: list[tuple[int, int, bytes]] = []  # direction, time and bytes, until something is understood
+        self._index = index
+        self._turns = [0, 0]  # of each direction of the stream, the exchange or message that is told
+        self._held: list[tuple[int, int, str, bytes]] = []  # direction, time, kind and bytes, until something is understood
         self._held_bytes = 0
         self._has_told = False  # something was understood
         self._first: int | None = None  # time of the first piece
@@ -68,12 +71,20 @@ class Printer:
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Print a piece, if it is of what is followed. A failure to print ends it quietly: ``failure`` says so."""
-        if not data or self.failure is not None or (self._wanted is not None and stream_index != self._wanted):
+        if self.failure is not None or (self._wanted is not None and stream_index != self._wanted):
             return
         try:
-            self._take(stream_index, direction, timestamp, kind, data)
+            if kind == "missing":
+                self._miss(stream_index, direction, timestamp, data)
+            elif (data or kind in _CONTROL) and (self._index is None or self._index == self._turns[direction]):
+                self._take(stream_index, direction, timestamp, kind, data)
         except OSError as error:
             self.failure = error
+
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Note which exchange or message is told next."""
+        if stream_index == self._wanted:
+            self._turns[direction] = index
 
     def outlet(self, stream_index: int, index: int, part: str) -> None:
         """Nothing: contents are printed as they come."""
@@ -95,7 +106,7 @@ class Printer:
 
     def _take(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         if kind == "bytes":
-            if stream_index != (self._wanted or 0):
+            if stream_index != (self._wanted or 0) or self._index is not None:
                 return  # what is inside it
             if self.shows_bytes:
                 self._has_told = True
@@ -107,19 +118,43 @@ class Printer:
                 self._print(stream_index, direction, timestamp, kind, data)
         elif not self.shows_bytes:
             self._has_told = True
-            self._held.clear()
+            held, self._held = self._held, []
+            for way, when, what, length in held:
+                if what == "missing":
+                    self._print_missing(way, when, length)
             self._print(stream_index, direction, timestamp, kind, data)
 
+    def _miss(self, stream_index: int, direction: int, timestamp: int, length: bytes) -> None:
+        """Take note of bytes that are missing, in their place; those of a connection are those of all in it."""
+        if stream_index != (self._wanted or 0):
+            return
+        if self._index is not None and not (self._has_told and self._turns[direction] == self._index):
+            return
+        if self._has_told or self.shows_bytes:
+            self._print_missing(direction, timestamp, length)
+        else:
+            self._held.append((direction, timestamp, "missing", length))
+
+    def _print_missing(self, direction: int, timestamp: int, length: bytes) -> None:
+        self._end_line()
+        self._head(self._wanted or 0, direction, timestamp, "missing")
+        number = f"{int(length):,} byte{'' if length == b'1' else 's'}" if length else "an unknown number of bytes"
+        self._console.print(Text(f"({number}, not captured)", style="dim"), soft_wrap=True)
+        self._shown = (-1, -1, "")
+
     def _hold(self, direction: int, timestamp: int, data: bytes) -> None:
-        self._held.append((direction, timestamp, data))
+        self._held.append((direction, timestamp, "bytes", data))
         self._held_bytes += len(data)
         if self._held_bytes > HELD_BYTES:
             self._print_held()
 
     def _print_held(self) -> None:
-        self.shows_bytes |= bool(self._held)
-        for direction, timestamp, data in self._held:
-            self._print(self._wanted or 0, direction, timestamp, "bytes", data)
+        self.shows_bytes |= any(kind == "bytes" for _, _, kind, _ in self._held)
+        for direction, timestamp, kind, data in self._held:
+            if kind == "missing":
+                self._print_missing(direction, timestamp, data)
+            else:
+                self._print(self._wanted or 0, direction, timestamp, kind, data)
         self._held.clear()
 
     def _print(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
@@ -128,7 +163,7 @@ class Printer:
         if len(self._ways) > WAYS:
             self._ways.pop(next(iter(self._ways))).drop_content()
         data = self._decoded(way, kind, data)
-        if not data:
+        if not data and kind not in _CONTROL:
             return
         self.pieces += 1
         if (stream_index, direction, kind) != self._shown or kind in _WHOLE:

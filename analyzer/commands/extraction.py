@@ -41,6 +41,9 @@ class ConnectionTap:
         if kind == "unknown" and self._extraction.is_stream_wanted(self._connection_id, stream_index):
             self.part((stream_index, _UNKNOWN, DIRECTION_NAMES[direction])).write(data)
 
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Nothing: contents that are wanted have outlets."""
+
     def outlet(self, stream_index: int, index: int, part: str) -> Part | None:
         """Where the content of an exchange or message goes."""
         if part in _SIDES:

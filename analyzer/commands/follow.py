@@ -1,18 +1,30 @@
 """Both sides of a connection or of one stream in it, in order, in colour."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analyzer.commands import source
+from analyzer.commands import rereading, source
 from analyzer.commands.conversation import Printer
 from analyzer.errors import UnmuxError, UsageError
 from analyzer.records import AnomalyRecord, ConnectionRecord, StreamRecord
-from analyzer.text import CAPTURE_BITS, parse_place, place
+from analyzer.text import CAPTURE_BITS, parse_part, place
+from analyzer.tls.tls_rows import TlsHandshakeRecord
 
 if TYPE_CHECKING:
     from analyzer.records import Rows
 
 _TOLD_FAULTS = 5  # of a followed stream; `unmux report anomalies` has them all
+_KEYS_AGAIN = "it was decrypted when the store was made, which keeps no keys; give them again with --keylog FILE"
+
+
+@dataclass
+class _Again:
+    """What is read for a connection: captures, the number of the first one, and rules for -d."""
+
+    names: list[str]
+    first_index: int = 0
+    rules: list[str] | None = None
+    was_decrypted: bool = False  # when the store was made
 
 
 class _Found:
@@ -21,7 +33,8 @@ class _Found:
     def __init__(self, connection_id: int) -> None:
         self._connection_id = connection_id
         self.is_there = False
-        self.streams: dict[int, int | None] = {}  # parent of each
+        self.is_decrypted = False
+        self.streams: dict[int, StreamRecord] = {}
         self.faults: list[AnomalyRecord] = []
 
     def add(self, rows: "Rows") -> None:
@@ -30,13 +43,15 @@ class _Found:
             if isinstance(row, ConnectionRecord):
                 self.is_there |= row.connection_id == self._connection_id
             elif isinstance(row, StreamRecord) and row.connection_id == self._connection_id:
-                self.streams[row.stream_index] = row.parent_index
+                self.streams[row.stream_index] = row
+            elif isinstance(row, TlsHandshakeRecord) and row.connection_id == self._connection_id:
+                self.is_decrypted |= row.is_decrypted
             elif isinstance(row, AnomalyRecord) and row.connection_id == self._connection_id:
                 self.faults.append(row)
 
     def inside(self, stream: int) -> list[int]:
         """The streams directly inside a stream."""
-        return sorted(index for index, parent in self.streams.items() if parent == stream)
+        return sorted(index for index, row in self.streams.items() if row.parent_index == stream)
 
 
 def run(
@@ -53,18 +68,22 @@ def run(
     from analyzer.capture.capture_set import CaptureSet
     from analyzer.dissector import Context
 
-    named = parse_place(wanted)
+    named = parse_part(wanted)
     if named is None:
-        raise UsageError(f"follow takes CONNECTION or CONNECTION:STREAM, such as 17 or 17:3, not {wanted!r}")
-    connection, stream = named
-    paths, first_index, rules = _captures(paths, connection >> CAPTURE_BITS)
-    options = source.Options(decode_as or rules, "preview", False, False, None, key_logs, memory)
+        raise UsageError(
+            f"follow takes a connection, a stream in it or an exchange in that, as 17, 17:3 or 17:0.2, not {wanted!r}"
+        )
+    connection, stream, index = named
+    if raw and index is not None:
+        raise UsageError(f"--raw: bytes are those of a stream, {place(connection, stream)}, not of one exchange in it")
+    again = _captures(paths, connection)
+    options = source.Options(decode_as or again.rules, "preview", False, False, None, key_logs, memory)
     key_log = pipeline.read_key_logs(options.key_logs, options.memory)
     context = Context(protocols.dissectors(), decode_as=options.decode_as, key_log=key_log, memory=options.memory)
-    printer = Printer(source.console(), stream, is_raw=raw)
+    printer = Printer(source.console(), stream, index, is_raw=raw)
     context.taps = {connection: printer}
     found = _Found(connection)
-    captures = CaptureSet(paths, first_index)
+    captures = CaptureSet(again.names, again.first_index)
     try:
         # what follows its row is of others
         pipeline.run(captures, context, found, lambda _: not found.is_there and printer.failure is None)
@@ -73,14 +92,19 @@ def run(
     printer.finish()
     if printer.failure is not None:
         raise printer.failure
+    lacks_keys = again.was_decrypted and not found.is_decrypted
     if printer.pieces == 0:
-        raise UnmuxError(_nothing(found, connection, stream))
+        if lacks_keys and stream not in found.streams:
+            raise UnmuxError(f"stream {stream} of connection {place(connection)} is inside TLS: {_KEYS_AGAIN}")
+        raise UnmuxError(_nothing(found, connection, stream, index))
+    if lacks_keys:
+        source.remark(f"this is TLS: {_KEYS_AGAIN}")
     for line in _remarks(found, printer, connection, stream):
         source.remark(line)
 
 
-def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int, list[str]]:
-    """The captures to read for a connection that begins in the one with this number, the first one's number, and rules for -d.
+def _captures(paths: list[str], connection: int) -> _Again:
+    """The captures to read for a connection.
 
     A store names its captures. Those before cannot hold anything of the connection; those after may continue it, unless
     they were appended to the store and are older.
@@ -88,7 +112,8 @@ def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int, lis
     from analyzer.pipeline import open_store
 
     if len(paths) > 1 or not source.names_store(paths[0]):
-        return paths, 0, []
+        return _Again(paths)
+    capture_index = connection >> CAPTURE_BITS
     with open_store(paths[0]) as store:
         rows = store.sql(
             """
@@ -106,17 +131,15 @@ def _captures(paths: list[str], capture_index: int) -> tuple[list[str], int, lis
         """,
             {"index": capture_index},
         ).fetchall()
+        tls = "SELECT bool_or(is_decrypted) FROM tls_handshakes WHERE connection_id = $connection"
+        decrypted = store.sql(tls, {"connection": connection}).fetchall() if "tls_handshakes" in store.tables() else []
     names = [str(name) for (name,) in rows]
     if not names:
         raise UnmuxError(
             f"{paths[0]}: has no capture {capture_index}, in which that connection would begin; `unmux tree` lists connections"
         )
-    missing = [name for name in names if name != "-" and not Path(name).exists()]
-    if missing:
-        raise UnmuxError(f"{paths[0]}: was made from {missing[0]}, which is not there; names are relative to where it was made")
-    if "-" in names:
-        raise UnmuxError(f"{paths[0]}: was made from standard input, which cannot be read again")
-    return names, capture_index, rules[0][0].split(", ") if rules and rules[0][0] else []
+    rereading.check_names(paths[0], names)
+    return _Again(names, capture_index, rules[0][0].split(", ") if rules and rules[0][0] else [], decrypted == [(True,)])
 
 
 def _remarks(found: _Found, printer: Printer, connection: int, stream: int | None) -> list[str]:
@@ -129,6 +152,9 @@ def _remarks(found: _Found, printer: Printer, connection: int, stream: int | Non
         lines.append(f"inside it is {streams}: follow {several}, or {place(connection)} for everything on the connection")
     elif stream is None and printer.shows_bytes and len(found.streams) > 1:
         lines.append(f"these are its bytes; `unmux tree SOURCE {place(connection)}` lists the streams inside")
+    row = None if stream is None else found.streams.get(stream)
+    if row is not None and row.protocol_stream_id is not None and row.missing_bytes:
+        lines.append(f"{row.missing_bytes:,} bytes of it were not captured")
     faults = [fault for fault in found.faults if stream is None or fault.stream_index in {None, stream}]
     for fault in faults[:_TOLD_FAULTS]:
         said = ", ".join(
@@ -140,7 +166,7 @@ def _remarks(found: _Found, printer: Printer, connection: int, stream: int | Non
     return lines
 
 
-def _nothing(found: _Found, connection: int, stream: int | None) -> str:
+def _nothing(found: _Found, connection: int, stream: int | None, index: int | None) -> str:
     """Why there was nothing to print."""
     if not found.is_there:
         return f"there is no connection {place(connection)}; `unmux tree` lists connections and streams"
@@ -149,5 +175,7 @@ def _nothing(found: _Found, connection: int, stream: int | None) -> str:
         there = f"its streams are 0 to {last}" if last else "it has no streams inside, only its own bytes, stream 0"
         listed = f"`unmux tree SOURCE {place(connection)}` lists them"
         return f"connection {place(connection)} has no stream {stream}; {there}; {listed}"
+    if index is not None:
+        return f"there is nothing of an exchange or message {index} in stream {place(connection, stream)}"
     what = f"connection {place(connection)}" if stream is None else f"stream {stream} of connection {place(connection)}"
     return f"{what} carried nothing; `unmux tree SOURCE {place(connection)}` lists its streams"

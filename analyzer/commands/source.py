@@ -6,6 +6,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from analyzer.store import Store
 
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
+_TOLD_FAULTS = 10  # inputs that cannot be read, one by one
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
 _SWITCH_SECONDS = 0.0005  # how soon the thread that inserts gets its turn; Python's own 5 ms leave DuckDB idle
@@ -98,6 +100,7 @@ class _Watch:
         self._stored = stored
         self._pipes = _pipes(paths)
         self._bar: Progress | None = None
+        self.unreadable = 0  # inputs that were left out
         self._captures: CaptureSet | None = None
         self._before: dict[int, Any] = {}
 
@@ -149,9 +152,14 @@ class _Watch:
 
     def _warn(self, captures: "CaptureSet") -> None:
         """Say what could not be read."""
-        faults = [f"{reader.name}: {reader.truncation}" for reader in captures.readers if reader.truncation is not None]
-        for fault in [*captures.unreadable, *faults]:
+        self.unreadable = len(captures.unreadable)
+        for fault in captures.unreadable[:_TOLD_FAULTS]:
             print(f"unmux: {escape_for_terminal(fault)}", file=sys.stderr)
+        if self.unreadable > _TOLD_FAULTS:
+            print(f"unmux: … and {self.unreadable - _TOLD_FAULTS:,} more inputs that cannot be read", file=sys.stderr)
+        for reader in captures.readers:
+            if reader.truncation is not None:
+                print(f"unmux: {escape_for_terminal(f'{reader.name}: {reader.truncation}')}", file=sys.stderr)
 
 
 def _pipes(paths: list[str]) -> set[tuple[int, int]]:
@@ -236,8 +244,8 @@ def summary(store: "Store", output: str) -> str:
 
 def analyzed(
     paths: list[str], options: Options, *, output: str | None = None, append: bool = False, force: bool = False
-) -> tuple["Store", int | None]:
-    """The store of these captures, and the signal that ended reading early, if one did."""
+) -> tuple["Store", "Ending"]:
+    """The store of these captures, and how reading them ended."""
     import analyzer
 
     for path in paths:
@@ -258,12 +266,46 @@ def analyzed(
             show_secrets=options.show_secrets,
             mask_key=options.mask_key,
             memory=options.memory.size,
+            skips_unreadable=True,
             progress=watch.progress,
             opened=watch.opened,
         )
     if watch.signal is not None:
         print("unmux: interrupted; this is what was read so far", file=sys.stderr)
-    return store, watch.signal
+    _judge_keys(store, options)
+    return store, Ending(watch.signal, watch.unreadable)
+
+
+@dataclass
+class Ending:
+    """How reading captures ended: the signal that ended it early, if one did, and how many inputs were left out."""
+
+    signal: int | None
+    unreadable: int
+
+    def finish(self) -> None:
+        """Called when all is done with what was read. Interrupted where reading was, UnmuxError where something was left out."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+        if self.unreadable:
+            inputs = "an input" if self.unreadable == 1 else f"{self.unreadable:,} inputs"
+            raise UnmuxError(f"{inputs} could not be read; the others were")
+
+
+def _judge_keys(store: "Store", options: Options) -> None:
+    """Say where the keys that were given are of no use."""
+    from analyzer.pipeline import read_key_logs
+
+    for path in options.key_logs:
+        if read_key_logs([path]).is_empty():
+            remark(f"{path}: there is no TLS key in it")
+            return
+    if options.key_logs:
+        ((sealed, decrypted),) = store.sql(
+            "SELECT count(not_decrypted_reason), count(*) FILTER (is_decrypted) FROM tls_handshakes"
+        ).fetchall()
+        if sealed and not decrypted:
+            remark(f"no key in {', '.join(options.key_logs)} is of a connection in the capture")
 
 
 @contextmanager
@@ -276,11 +318,10 @@ def opened(paths: list[str], options: Options) -> Iterator["Store"]:
         with open_store(paths[0], memory=options.memory.size) as store:
             yield store
         return
-    store, heard = analyzed(paths, options)
+    store, ending = analyzed(paths, options)
     with store:
         yield store
-    if heard is not None:
-        raise Interrupted(heard)
+    ending.finish()
 
 
 def remark(line: str) -> None:

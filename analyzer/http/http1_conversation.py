@@ -112,8 +112,8 @@ class Http1Conversation:
         if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
-        self.rows.show(TO_SERVER, side.started_at, "fields", raw)
         exchange = self._new_exchange(side)
+        self.rows.show_head(TO_SERVER, side.started_at, exchange, raw)
         exchange.has_request = True
         exchange.request = head
         exchange.request_started_at = side.started_at
@@ -174,12 +174,12 @@ class Http1Conversation:
         if not self._believes(side, head):
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
-        self.rows.show(TO_CLIENT, side.started_at, "fields", raw)
         status = head.status_code
         self._stream.messages_to_client += 1
         self._context.section_bytes += head.memory
         is_final = status >= 200 or status == 101 or status < 100
         exchange = self._take_exchange(side, is_final)
+        self.rows.show_head(TO_CLIENT, side.started_at, exchange, raw)
         side.pass_on(exchange)
         if not is_final:
             if status == 100:

@@ -42,6 +42,13 @@ class Http1Rows:
         if tap is not None:
             tap.write(self._stream_index, direction, timestamp, kind, data)
 
+    def show_head(self, direction: i64, timestamp: i64, exchange: Exchange, data: bytes) -> None:
+        """Show a follower the head of a message, and whose it is."""
+        tap = self._tap
+        if tap is not None:
+            tap.turn(self._stream_index, direction, exchange.index)
+            tap.write(self._stream_index, direction, timestamp, "fields", data)
+
     def outlet(self, direction: i64, exchange: Exchange) -> Outlet | None:
         """Where a follower wants the content of a message."""
         tap = self._tap

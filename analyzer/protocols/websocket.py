@@ -218,8 +218,19 @@ class MessageRows(MessageReceiver):
     def pass_on(self, direction: i64, message: OpenMessage) -> None:
         """Give the tap what was decoded."""
         tap = self._stream.scope.tap
-        if tap is not None and message.tapped:
+        if tap is None:
+            return
+        name = OPCODE_NAMES[message.opcode]
+        if message.opcode >= CLOSE and name is not None:
             piece = b"".join(message.tapped)
+            if message.opcode == CLOSE:
+                status = CloseStatus(piece)
+                piece = b"" if status.code is None else b"%d " % status.code + piece[2:]
+            tap.turn(self._stream.stream_index, direction, message.index)
+            tap.write(self._stream.stream_index, direction, message.started_at, name, piece)
+        elif message.tapped:
+            piece = b"".join(message.tapped)
+            tap.turn(self._stream.stream_index, direction, message.index)
             tap.write(self._stream.stream_index, direction, message.started_at, "message", piece)
             outlet = tap.outlet(self._stream.stream_index, message.index, DIRECTION_NAMES[direction])
             if outlet is not None:

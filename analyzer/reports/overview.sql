@@ -143,7 +143,7 @@ ORDER BY greatest(coalesce(exchanges, 0), streams) DESC, payload_bytes DESC, con
 -- optional: stalled_ns, first_byte_ns
 -- flexible: exchange
 SELECT
-    place(connection_id, stream_index) AS stream, exchange_name(operation, target, end_reason) AS exchange, status, duration_ns,
+    place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index)) AS stream, exchange_name(operation, target, end_reason) AS exchange, status, duration_ns,
     time_to_first_byte_ns AS first_byte_ns, nullif(stalled_ns, 0) AS stalled_ns,
     (SELECT count(*) FROM exchanges WHERE duration_ns IS NOT NULL) AS of_rows
 FROM exchanges WHERE duration_ns IS NOT NULL
@@ -156,7 +156,7 @@ WITH faults AS (
     SELECT
         CASE WHEN end_reason = 'reset' THEN concat_ws(', ', 'reset', error_type)
             ELSE coalesce(error_type, CASE end_reason WHEN 'cut' THEN 'cut short' ELSE end_reason END) END AS problem,
-        place(connection_id, stream_index) || ' ' || exchange_name(operation, target, end_reason) AS exchange, target,
+        place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index)) || ' ' || exchange_name(operation, target, end_reason) AS exchange, target,
         coalesce(started_at, 'epoch'::TIMESTAMP_NS) AS started_at
     FROM exchanges WHERE error_type IS NOT NULL OR end_reason <> 'complete'
 )

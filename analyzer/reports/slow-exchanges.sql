@@ -7,7 +7,8 @@
 -- optional: started_at, packet, response_bytes, stalled_ns, receiving_ns
 -- flexible: exchange
 SELECT
-    place(connection_id, stream_index) AS stream, exchange_name(operation, target, end_reason) AS exchange, status, started_at, duration_ns,
+    -- HTTP/2 gives each exchange a stream of its own
+    place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index)) AS stream, exchange_name(operation, target, end_reason) AS exchange, status, started_at, duration_ns,
     time_to_first_byte_ns AS first_byte_ns, duration_ns - time_to_first_byte_ns AS receiving_ns,
     nullif(stalled_ns, 0) AS stalled_ns, response_bytes, first_packet AS packet,
     (SELECT count(*) FROM exchanges WHERE duration_ns IS NOT NULL) AS of_rows

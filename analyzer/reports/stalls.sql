@@ -60,7 +60,7 @@ ORDER BY duration_ns DESC NULLS LAST, connection_id, wait LIMIT 20;
 -- untitled: stream, exchange
 -- flexible: exchange
 SELECT
-    place(connection_id, stream_index) AS stream, exchange_name(operation, target, end_reason) AS exchange, stalled_ns AS waited_ns, duration_ns,
+    place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index)) AS stream, exchange_name(operation, target, end_reason) AS exchange, stalled_ns AS waited_ns, duration_ns,
     (SELECT count(*) FROM exchanges WHERE stalled_ns > 0) AS of_rows
 FROM exchanges WHERE stalled_ns > 0 ORDER BY stalled_ns DESC, connection_id, stream_index, exchange_index LIMIT 40;
 

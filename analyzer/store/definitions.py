@@ -19,7 +19,7 @@ from analyzer.text import CAPTURE_BITS
 _FRAMES: Final = 1 << CAPTURE_BITS
 _PLACE: Final = f"if(c >= {_FRAMES}, c // {_FRAMES} || '/', '') || c % {_FRAMES}"
 MACROS: Final = {
-    "place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s",
+    "place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s, (c, s, e) AS {_PLACE} || ':' || s || coalesce('.' || e, '')",
     # an exchange of the view exchanges as people name it, also where its request cannot be read
     "exchange_name": """(o, t, e) AS coalesce(nullif(concat_ws(' ', o, t), ''),
         if(e = 'no request', '(request not captured)', '(request not readable)'))""",

@@ -112,7 +112,35 @@ def test_a_folder_is_searched_for_captures_and_everything_else_in_it_is_left_out
     merged, captures = files.merged([tmp_path])
     assert [packet.data for _, packet in merged] == [b"z.pcap:0", b"no-suffix:0"]
     assert [reader.name for reader in captures.readers] == [f"{tmp_path}/z.pcap", f"{tmp_path}/deep/er/no-suffix"]
-    assert captures.unreadable == []
+    assert captures.unreadable == [
+        f"{tmp_path}/notes.pcap: required a pcap or pcapng file, plain or in gzip, zstd or xz, found 6e 6f 74 20 61 20 63 61"
+    ]
+
+
+def test_a_link_that_leads_nowhere_and_is_named_like_a_capture_is_taken_down(files, tmp_path):
+    write(files, tmp_path / "good", [1])
+    (tmp_path / "gone.pcapng.gz").symlink_to("nowhere")
+    (tmp_path / "gone.txt").symlink_to("nowhere")
+    merged, captures = files.merged([tmp_path])
+    assert len(merged) == 1
+    assert captures.unreadable == [
+        f"{tmp_path}/gone.pcapng.gz: required a file that can be read, found: No such file or directory"
+    ]
+
+
+def test_of_several_inputs_those_that_cannot_be_read_may_be_left_out_as_long_as_one_can(files, tmp_path):
+    good = str(write(files, tmp_path / "good", [1]))
+    (tmp_path / "bad").write_text("no capture")
+    bad, gone, matches = str(tmp_path / "bad"), str(tmp_path / "gone"), str(tmp_path / "*.none")
+    captures = CaptureSet([bad, gone, matches, good], skips_unreadable=True)
+    assert captures.next() is not None
+    captures.close()
+    assert [line.partition(": required")[0] for line in captures.unreadable] == [bad, gone, matches]
+    with pytest.raises(CaptureError) as error:
+        CaptureSet([bad, gone], skips_unreadable=True)
+    assert [line.partition(": required")[0] for line in str(error.value).splitlines()] == [bad, gone]
+    with pytest.raises(CaptureError):
+        CaptureSet([bad, good])
 
 
 def test_a_capture_with_a_broken_header_in_a_folder_is_named_and_the_others_are_read(files, tmp_path):

@@ -13,7 +13,7 @@ def labels(out):
 def test_http1_exchanges_and_the_websocket_are_inside_their_connection(unmux, demo):
     out = unmux("tree", demo).out
     assert re.search(r"^1  10\.0\.0\.1:\d+ → 10\.0\.0\.2:8765  http1 ", out, re.M)
-    assert re.search(r"^├── GET 10\.0\.0\.2:8765/feed  → 101 ", out, re.M)
+    assert re.search(r"^├── :0.0  GET 10\.0\.0\.2:8765/feed  → 101 ", out, re.M)
     assert re.search(r"^└── :1  websocket  32 messages →, 32 ←  846 B", out, re.M)
 
 
@@ -58,7 +58,7 @@ def test_what_is_left_out_is_said_and_one_connection_is_shown_whole(unmux, store
 
 def test_a_tunnel_and_what_went_through_it(unmux, samples):
     found = labels(unmux("tree", samples / "http1" / "connect_tunnel.pcap").out)
-    assert [(depth, label.split()[0]) for depth, label in found] == [(0, "1"), (1, "CONNECT"), (1, ":1"), (2, "GET"), (2, "GET")]
+    assert [(depth, label.split()[0]) for depth, label in found] == [(0, "1"), (1, ":0.0"), (1, ":1"), (2, ":1.0"), (2, ":1.1")]
 
 
 def test_a_connection_without_data_is_a_line(unmux, samples):

@@ -118,6 +118,9 @@ class Paper:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         self.pieces.append((stream_index, direction, timestamp, kind, data))
 
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Whose it is does not matter."""
+
     def outlet(self, stream_index: int, index: int, part: str) -> None:
         """Contents are not wanted on their own."""
 

@@ -527,6 +527,9 @@ class Tap:
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         self.heard.append((stream_index, direction, kind, data))
 
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Whose it is does not matter."""
+
     def outlet(self, stream_index: int, index: int, part: str) -> None:
         """Contents are not wanted on their own."""
 

@@ -656,6 +656,9 @@ class Tape:
         if kind == "message":
             self.written.append((stream_index, direction, timestamp, kind, data))
 
+    def turn(self, stream_index: int, direction: int, index: int) -> None:
+        """Whose it is does not matter."""
+
     def outlet(self, stream_index: int, index: int, part: str) -> None:
         """Contents are not wanted on their own."""
 

@@ -293,7 +293,7 @@ def test_the_slowest_exchanges_name_the_streams_that_follow_takes(demo):
     durations = [row["duration_ns"] for row in found]
     assert durations == sorted(durations, reverse=True)
     ((longest, stream),) = demo.sql(
-        "SELECT max(duration_ns), arg_max(connection_id || ':' || stream_index, duration_ns) FROM exchanges"
+        "SELECT max(duration_ns), arg_max(connection_id || ':' || stream_index || '.' || exchange_index, duration_ns) FROM exchanges"
     ).fetchall()
     assert (durations[0], found[0]["stream"]) == (longest, stream)
 
