@@ -30,6 +30,7 @@ class Match(Enum):
     MAYBE = 1  # more bytes may tell
     YES = 2
 
+    LIKELY = 3  # yes, unless the side that has said nothing yet speaks against it
 
 class CloseReason(Enum):
     """Why a direction carries nothing more."""

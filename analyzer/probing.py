@@ -1,4 +1,9 @@
-"""Finding the dissector of a stream: its first bytes are held and shown to candidates until one of them matches."""
+"""Finding the dissector of a stream: its first bytes are held and shown to candidates until one of them matches.
+
+Where a capture begins in the middle of a long answer, thousands of bytes go by before the other side says what tells the protocol.
+A side that has shown ``PROBE_BYTES`` in vain is therefore let pass, uncopied, while the other has not shown as many; what matches
+then begins with a gap on that side.
+"""
 
 from typing import Final
 
@@ -7,6 +12,7 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Dissector, Match
 
+UNKNOWN_LENGTH: Final = -1
 _BEGINNING: Final = 4  # bytes shown of each side of a stream that is not understood: more could be a password
 
 
@@ -24,6 +30,21 @@ class Held:
         self.reason: CloseReason | None = None
 
 
+class Passing:
+    """A direction that has shown enough, and is held no more."""
+
+    def __init__(self, shown: bytes) -> None:
+        self.shown = shown
+        self.missing: i64 = 0  # bytes that the capture lacks of it, UNKNOWN_LENGTH where that is not known
+
+    def miss(self, length: int | None) -> None:
+        """Count missing bytes, of which the length may not be known (None)."""
+        if length is None or self.missing == UNKNOWN_LENGTH:
+            self.missing = UNKNOWN_LENGTH
+        else:
+            self.missing += length
+
+
 class Probing:
     """What is held of a stream, and who may still understand it."""
 
@@ -33,6 +54,20 @@ class Probing:
         self.is_turned = False  # it matched with the sides the other way round
         self.tells_roles = False  # it matched in one orientation only: that tells who the client is
         self._candidates = candidates
+        self.dropped: list[Held] = []  # held no more, since their direction is let pass; for the stream to take
+        self._passing: list[Passing | None] = [None, None]  # by direction
+
+    def passing(self, direction: i64) -> Passing | None:
+        """What is known of a direction that is held no more, None of one that is."""
+        return self._passing[direction]
+
+    def hold(self, held: Held) -> None:
+        """Take a delivery; of a direction that is let pass only its end is kept."""
+        passing = self._passing[held.direction]
+        if passing is None or held.reason is not None:
+            self.held.append(held)
+        elif held.data is None:
+            passing.miss(held.length)
 
     def memory(self) -> i64:
         """How many bytes of memory it takes."""
@@ -40,10 +75,16 @@ class Probing:
         for held in self.held:
             if held.data is not None:
                 taken += len(held.data)
+        for passing in self._passing:
+            if passing is not None:
+                taken += len(passing.shown)
         return taken
 
     def first_bytes(self, direction: i64) -> bytes:
-        """The bytes held for a direction, from its start or its first gap to the next gap."""
+        """The first bytes of a direction, from its start or its first gap to the next gap."""
+        passing = self._passing[direction]
+        if passing is not None:
+            return passing.shown
         parts: list[bytes] = []
         size: i64 = 0
         for held in self.held:
@@ -66,31 +107,75 @@ class Probing:
         if not (to_server or to_client):
             return is_last_chance
         possible: list[type[Dissector]] = []
+        likely: type[Dissector] | None = None
         turned: type[Dissector] | None = None
+        likely_turned: type[Dissector] | None = None
         for candidate in self._candidates:
             verdict = candidate.probe(to_server, to_client)
             if verdict is Match.YES:
-                self.chosen = candidate
-                self.tells_roles = may_turn and candidate.probe(to_client, to_server) is Match.NO
+                self._choose(candidate, may_turn and candidate.probe(to_client, to_server) is Match.NO)
                 return True
+            if verdict is Match.LIKELY and likely is None:
+                likely = candidate
             if may_turn:
                 other = candidate.probe(to_client, to_server)
                 if other is Match.YES and turned is None:
                     turned = candidate
+                elif other is Match.LIKELY and likely_turned is None:
+                    likely_turned = candidate
                 if verdict is Match.NO:
                     verdict = other
-            if verdict is Match.MAYBE:
+            if verdict is not Match.NO:
                 possible.append(candidate)
         if turned is not None:
-            self.chosen = turned
-            self.is_turned = True
-            self.tells_roles = True
-            for held in self.held:
-                held.direction = 1 - held.direction
+            self._choose_turned(turned)
             return True
         self._candidates = possible
-        enough = len(to_server) >= limits.PROBE_BYTES or len(to_client) >= limits.PROBE_BYTES
-        return is_last_chance or not possible or enough or len(self.held) >= limits.PROBE_HELD_EVENTS
+        shown = (len(to_server) >= limits.PROBE_BYTES, len(to_client) >= limits.PROBE_BYTES)
+        is_over = is_last_chance or len(self.held) >= limits.PROBE_HELD_EVENTS
+        if is_over or shown[0] or shown[1]:
+            if likely is not None:
+                self._choose(likely, may_turn and likely.probe(to_client, to_server) is Match.NO)
+                return True
+            if likely_turned is not None:
+                self._choose_turned(likely_turned)
+                return True
+        if is_over or (shown[0] and shown[1]) or not possible:
+            return True
+        for direction in (TO_SERVER, TO_CLIENT):
+            if shown[direction] and self._passing[direction] is None:
+                self._let_pass(direction)
+        return False
+
+    def _choose(self, candidate: type[Dissector], tells_roles: bool) -> None:
+        self.chosen = candidate
+        self.tells_roles = tells_roles
+
+    def _choose_turned(self, candidate: type[Dissector]) -> None:
+        self.chosen = candidate
+        self.is_turned = True
+        self.tells_roles = True
+        self._passing.reverse()
+        for held in self.held:
+            held.direction = 1 - held.direction
+
+    def _let_pass(self, direction: i64) -> None:
+        """Hold no more of a direction than what it has shown, and its beginning or end."""
+        passing = Passing(self.first_bytes(direction))
+        kept: list[Held] = []
+        has_begun = False
+        for held in self.held:
+            if held.direction != direction or held.reason is not None:
+                kept.append(held)
+            elif held.data is not None:
+                has_begun = True
+                self.dropped.append(held)
+            elif has_begun:
+                passing.miss(held.length)
+            else:
+                kept.append(held)
+        self.held = kept
+        self._passing[direction] = passing
 
 
 class Beginnings:

@@ -135,7 +135,7 @@ class ConnectionRecord(Record):
     client_port: "Annotated[int, conversation('port of the end that opened it')]"
     server_address: "Annotated[str, conversation('address of the other end')]"
     server_port: "Annotated[int, conversation('port of the other end')]"
-    role_evidence: "Annotated[str, capture('how the client is known: handshake, protocol, port or first_sender')]"
+    role_evidence: "Annotated[str, capture('how the client is known: handshake (a SYN), protocol (only one end can have said what was said), port (the server has a known one), or first_sender, which is a guess: the ends may be the other way round')]"
     vlan_id: "Annotated[int | None, capture('VLAN of its first packet, the outermost')]" = None
     encapsulation: "Annotated[str | None, capture('tunnels around its first packet, outermost first, such as vxlan:42')]" = None
     interface: "Annotated[str | None, capture('capture interface of its first packet, where the file names it')]" = None
@@ -205,7 +205,7 @@ class StallRecord(Record):
     started_at: "Annotated[int | None, time('first byte that had to wait, or the window reaching zero')]" = None
     ended_at: "Annotated[int | None, time('the hole filled, or the window opened')]" = None
     duration_ns: "Annotated[int | None, time('started_at to ended_at')]" = None
-    waiting_bytes: "Annotated[int | None, capture('bytes that waited behind the hole')]" = None
+    waiting_bytes: "Annotated[int | None, capture('bytes that waited behind the hole; NULL for a window, where it is not known how many were ready to be sent')]" = None
     evidence: "Annotated[str | None, capture('tcp_hole: late, retransmission or duplicate_acknowledgments; window: data_after_update')]" = None
     first_packet: "Annotated[int | None, capture('frame that showed it')]" = None
     last_packet: "Annotated[int | None, capture('frame that ended it')]" = None
@@ -219,7 +219,7 @@ class StalledStreamRecord(Record):
     connection_id: "Annotated[int, capture('the connection')]"
     stall_index: "Annotated[int, capture('the stall')]"
     stream_index: "Annotated[int, capture('the stream that waited')]"
-    stalled_ns: "Annotated[int, time('how long its first waiting byte waited')]"
+    stalled_ns: "Annotated[int, time('how long its first waiting byte waited behind the hole, or how long its content waited for the window')]"
 
 
 @mypyc_attr(native_class=False)
@@ -233,7 +233,7 @@ class AnomalyRecord(Record):
     direction: "Annotated[str | None, capture('to_server or to_client')]" = None
     occurred_at: "Annotated[int | None, time('when')]" = None
     packet: "Annotated[int | None, capture('frame number')]" = None
-    kind: "Annotated[str, capture('what sort of fault: missing_bytes, protocol_error, limit, conflicting_copies, not_understood, truncated_capture, …')]" = ""
+    kind: "Annotated[str, capture('what sort of fault: missing_bytes, protocol_error, limit, conflicting_copies, not_understood, recognised_late, truncated_capture, time_order, …')]" = ""
     required: "Annotated[str | None, capture('what was required')]" = None
     found: "Annotated[str | None, capture('what was there')]" = None
     section: "Annotated[str | None, capture('section of the standard')]" = None

@@ -19,7 +19,7 @@ from analyzer.dissector import (
     Facts,
 )
 from analyzer.errors import ProtocolError
-from analyzer.probing import Beginnings, Held, Probing
+from analyzer.probing import UNKNOWN_LENGTH, Beginnings, Held, Passing, Probing
 from analyzer.records import AnomalyRecord, Rows, StreamRecord
 from analyzer.scope import Carrier, Scope
 
@@ -110,7 +110,7 @@ class Stream:
         if tap is not None:
             piece = data[offset : offset + length]
             tap.write(self.stream_index, direction, timestamp, "bytes", piece)
-            if self._dissector is None and self._probing is None and self._heir is None:
+            if self._is_unknown(direction):
                 tap.write(self.stream_index, direction, timestamp, "unknown", piece)
         return self._pass_on(direction, data, offset, length, timestamp, released, packet)
 
@@ -338,9 +338,11 @@ class Stream:
 
     def _hold(self, probing: Probing, held: Held, is_last_chance: bool) -> Rows:
         """Hold a delivery; attach the dissector that matches now, or give up when none can."""
-        probing.held.append(held)
+        probing.hold(held)
         self._count(limits.STREAM_BYTES + probing.memory())
         if not probing.is_decided(self.depth == 0 and not self.scope.roles_proven, is_last_chance):
+            if probing.dropped:
+                self._let_pass(probing)
             return []
         self._probing = None
         self.tells_roles = probing.tells_roles
@@ -348,16 +350,46 @@ class Stream:
             self.reversed = True
             self.bytes_to_server, self.bytes_to_client = self.bytes_to_client, self.bytes_to_server
             self._closed_to_server, self._closed_to_client = self._closed_to_client, self._closed_to_server
+            self._passed_to_server_at, self._passed_to_client_at = self._passed_to_client_at, self._passed_to_server_at
         if probing.chosen is not None:
-            return self._attach(probing.chosen, probing.held)
+            return self._attach(probing.chosen, probing)
         return self._give_up(probing)
 
-    def _attach(self, chosen: type[Dissector], waiting: list[Held]) -> Rows:
+    def _let_pass(self, probing: Probing) -> None:
+        """Hold no more of a direction that has shown enough; the other may yet tell."""
+        for held in probing.dropped:
+            assert held.data is not None
+            self._show_unknown(held.direction, held.data, held.timestamp)
+            if held.direction == TO_SERVER:
+                self._declined_to_server = EVERYTHING
+                self._passed_to_server_at = held.timestamp
+            else:
+                self._declined_to_client = EVERYTHING
+                self._passed_to_client_at = held.timestamp
+        probing.dropped = []
+        self._count(limits.STREAM_BYTES + probing.memory())
+        if self._beginnings is None:
+            self._beginnings = Beginnings(probing)
+
+    def _is_unknown(self, direction: i64) -> bool:
+        """Whether bytes of a direction are for nobody."""
+        if self._probing is not None:
+            return self._probing.passing(direction) is not None
+        return self._dissector is None and self._heir is None
+
+    def _attach(self, chosen: type[Dissector], probing: Probing) -> Rows:
         self.protocol = chosen.name
         self.hold(0)
         self._dissector = chosen(self, self.facts)
+        self._beginnings = None
+        self._declined_to_server = self._declined_to_client = 0
+        self._passed_to_server = self._passed_to_client = 0
         rows: Rows = []
-        for held in waiting:
+        for direction in (TO_SERVER, TO_CLIENT):
+            passing = probing.passing(direction)
+            if passing is not None:
+                rows += self._begin_late(direction, passing)
+        for held in probing.held:
             if held.data is not None:
                 rows += self._pass_on(held.direction, held.data, 0, len(held.data), held.timestamp, held.released, held.packet)
             elif held.reason is not None:
@@ -372,6 +404,18 @@ class Stream:
                 self.missing_bytes = missing
         return rows
 
+    def _begin_late(self, direction: i64, passing: Passing) -> Rows:
+        """Tell the dissector that it gets nothing of a direction up to now, and in a row how much that is."""
+        passed = self.bytes_to_server if direction == TO_SERVER else self.bytes_to_client
+        passed_at = self._passed_to_server_at if direction == TO_SERVER else self._passed_to_client_at
+        missing = self.missing_bytes  # what went by does not count
+        length: int | None = None if passing.missing == UNKNOWN_LENGTH else passed + passing.missing
+        rows = self.gap(direction, length, length, passed_at, self.last_packet)
+        self.missing_bytes = missing
+        required = f"{self.protocol} to be recognised from the first bytes"
+        found = f"{passed} bytes before it was"
+        return rows + self.anomaly("recognised_late", direction, self.started_at, self.first_packet, required, found)
+
     def _give_up(self, probing: Probing) -> Rows:
         """No dissector understands this stream: let it go by, and say at its end what it began with."""
         has_bytes = False
@@ -379,7 +423,7 @@ class Stream:
             if held.data is not None:
                 has_bytes = has_bytes or len(held.data) > 0
                 self._show_unknown(held.direction, held.data, held.timestamp)
-        if has_bytes:
+        if has_bytes and self._beginnings is None:
             self._beginnings = Beginnings(probing)
         self._count(limits.STREAM_BYTES)
         self._be_opaque()

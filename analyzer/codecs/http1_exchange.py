@@ -1,9 +1,13 @@
 """A request of HTTP/1 and its response, while they last."""
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.codecs.http1_heads import Head
+
+UNMATCHED: Final = "unmatched"  # both may have been seen, but not which belongs to which
 
 
 class Exchange:
@@ -15,6 +19,7 @@ class Exchange:
         self.last_packet = first_packet
         self.has_request = False
         self.request: Head | None = None  # also None where its start line was not seen
+        self.unread_method: bytes | None = None  # of a start line that cannot be read beyond it
         self.response: Head | None = None
         self.request_started_at: i64 = -1
         self.request_ended_at: i64 = -1
@@ -31,6 +36,7 @@ class Exchange:
         self.has_continued = False  # 100 (Continue) came
         self.fields_complete = True
         self.end_reason: str | None = None  # the first that is not "complete"
+        self.is_unmatched = False  # a response whose request may be among those that were seen
         self.stalled_ns: i64 = 0
         self._stall: i64 = -1  # the latest that made it wait, and how long so far
         self._stall_wait: i64 = 0
@@ -63,7 +69,7 @@ class Exchange:
         self.is_response_over = True
         if self.end_reason is None:
             self.end_reason = end_reason
-        if end_reason == "cut":
+        if end_reason in ("cut", UNMATCHED):
             self.fields_complete = False
 
     def end_request(self, timestamp: i64, content_bytes: i64) -> None:

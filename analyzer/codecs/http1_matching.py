@@ -9,7 +9,7 @@ A response that came before the request, by more than captures were seen to chan
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.http1_exchange import Exchange
+from analyzer.codecs.http1_exchange import UNMATCHED, Exchange
 
 
 class Matching:
@@ -25,6 +25,8 @@ class Matching:
         self.is_response_due = False  # … and no response has come since a hole that may hold requests
         self.last_response_at: i64 = -1  # end of the latest response
         self.ended: list[Exchange] = []  # over since the owner last looked
+        self.has_unmatched = False  # requests were seen whose responses cannot be told from others
+        self._has_responses = False  # some were seen
         self._is_pipelined = False  # in doubt, and the client pipelines: nothing can be matched
 
     def knows_next(self) -> bool:
@@ -46,13 +48,14 @@ class Matching:
             ):
                 self._stop()
             if self._is_pipelined:
-                exchange.end_response("cut")
+                exchange.end_response(self._leave_unmatched())
                 return
         self.waiting.append(exchange)
         self.memory += exchange.memory()
 
     def answered(self, started_at: i64, is_final: bool) -> Exchange | None:
         """The exchange of the response that began at ``started_at``; None where that is a new one without request."""
+        self._has_responses = True
         if self.is_answer_awaited:
             self.is_answer_awaited = False
             return None
@@ -75,6 +78,11 @@ class Matching:
         """Note that a response, or a part of one that is missing, ended."""
         if timestamp > self.last_response_at:
             self.last_response_at = timestamp
+
+    def begin_late(self) -> None:
+        """Responses before the first that is there were not captured; of several requests any may be the one it answers."""
+        if len(self.waiting) > 1:
+            self._stop()
 
     def miss_responses(self, timestamp: i64) -> bool:
         """A hole may hold the first responses; False where one of them may have ended HTTP/1."""
@@ -110,7 +118,12 @@ class Matching:
         """Requests that nobody saw may be outstanding, and the client pipelines: no response can be matched."""
         self._is_pipelined = True
         for exchange in self._take_all():
-            self._end(exchange, "cut")
+            self._end(exchange, self._leave_unmatched())
+
+    def _leave_unmatched(self) -> str:
+        """How a request ends whose response cannot be told from others: where none is there, it is cut."""
+        self.has_unmatched = True
+        return UNMATCHED if self._has_responses else "cut"
 
     def _take_first(self) -> None:
         self.memory -= self.waiting.pop(0).memory()

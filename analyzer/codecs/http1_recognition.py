@@ -60,6 +60,12 @@ def is_request_line_start(data: bytes) -> bool:
     return method in REGISTERED_METHODS if space else method in _METHOD_STARTS
 
 
+def registered_method(line: bytes) -> bytes | None:
+    """The registered method and the space behind it that a line begins with, without the space."""
+    method, space, _ = line.partition(b" ")
+    return method if space and method in REGISTERED_METHODS else None
+
+
 def is_beyond_doubt(head: Head) -> bool:
     """Whether a head may begin a direction whose beginning is missing: a registered method or a status, and no fault."""
     return not head.faults and (head.method is None or head.method in REGISTERED_METHODS)

@@ -46,6 +46,7 @@ class Framer(FrameReader):
         self._certain: i64 = -1  # where frames are certain, counted from the hole's end, while answers may show an earlier place
         self._next_count: i64 = 0  # of answers, which it takes to look again
         self.is_begun = False  # its first byte was seen
+        self.false_start: str | None = None  # what there is instead of its preface, until that is told
 
     def is_lost(self) -> bool:
         """Whether frames may be going by unseen."""
@@ -313,6 +314,7 @@ class Framer(FrameReader):
         chunks = self._undecided.take_after(0)
         first = chunks[0]
         self._stamp(first.timestamp, first.released, first.packet)
+        self.false_start = "a beginning that was not captured" if self._begins_with_gap else "other bytes"
         receiver.begin(self.direction, True)
         self._lose(receiver, -1, -1)
         for chunk in chunks:

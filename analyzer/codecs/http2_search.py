@@ -137,6 +137,11 @@ def _block_points(flags: i64, payload: bytes, from_server: bool) -> i64:
     return 1 + (2 if pseudo > 2 else pseudo)
 
 
+def begins(data: bytes) -> bool:
+    """Whether bytes of a server begin as its connection does: with SETTINGS, which it may send before the client speaks."""
+    return len(data) >= HEADER_BYTES and data[3] == SETTINGS and data[4] == 0 and judge(data[:HEADER_BYTES], True) != BROKEN
+
+
 def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chance: bool) -> i64:
     """What the first bytes are: START, SOME_FRAME, UNKNOWN_PLACE, or WAIT for more."""
     size: i64 = len(data)
@@ -148,7 +153,7 @@ def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chanc
     elif not follows_gap:
         if size < HEADER_BYTES and not is_last_chance:
             return WAIT
-        if size >= HEADER_BYTES and data[3] == SETTINGS and data[4] == 0 and judge(data[:HEADER_BYTES], True) != BROKEN:
+        if begins(data):
             return START
     points = judge(data, from_server)
     if points >= CONVINCING or (is_last_chance and points > 0):

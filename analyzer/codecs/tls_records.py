@@ -59,13 +59,29 @@ def count_records(data: bytes) -> i64:
     at: i64 = 0
     count: i64 = 0
     while len(data) - at >= HEADER_BYTES:
-        if not is_header(data, at) or data[at] != APPLICATION_DATA or data[at + 2] == 0 or body_length(data, at) == 0:
+        if not is_header(data, at) or data[at + 2] == 0 or not _is_protected(data, at):
             return -1
         count += 1
         at += HEADER_BYTES + body_length(data, at)
-    if count == 0 and not data.startswith(b"\x17\x03"[: len(data)]):
+    if count == 0 and not data.startswith((b"\x17\x03"[: len(data)], b"\x15\x03"[: len(data)])):
         return -1
     return count
+
+
+def _is_protected(data: bytes, at: i64) -> bool:
+    """Whether the header at a place is of content, or of an alert that is longer than one without protection."""
+    return body_length(data, at) >= (1 if data[at] == APPLICATION_DATA else _LEAST_PROTECTED) and data[at] in (
+        ALERT,
+        APPLICATION_DATA,
+    )
+
+
+def ends_with_record(data: bytes) -> bool:
+    """Whether bytes that begin with a record's header end where a record ends."""
+    at: i64 = 0
+    while len(data) - at >= HEADER_BYTES:
+        at += HEADER_BYTES + body_length(data, at)
+    return at == len(data)
 
 
 class RecordSearch:

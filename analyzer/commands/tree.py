@@ -12,6 +12,7 @@ from analyzer.reports.values import duration, shortened, size
 from analyzer.store import Store
 from analyzer.text import escape_for_terminal, parse_place, place
 
+_UNNAMED = {"no request": "(request not captured)", "unmatched": "(request not matched)"}  # by how the exchange ended
 _CONNECTIONS = """
 SELECT connection_id, client_address || ':' || client_port || ' → ' || server_address || ':' || server_port,
        coalesce(protocol, transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')),
@@ -134,7 +135,7 @@ def _label(leaf: tuple[object, ...], width: int) -> Text:
     sent, received, _, _, plain, _ = rest_of_it
     request = escape_for_terminal(" ".join(str(part) for part in (operation, target) if part is not None))
     if exchange is not None and not request:
-        request = "(request not captured)" if ended == "no request" else "(request not readable)"
+        request = _UNNAMED.get(str(ended), "(request not readable)")
     label = Text(no_wrap=True)
     if exchange is not None:
         label.append(f":{index}.{exchange}  ", "bold")

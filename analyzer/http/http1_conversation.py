@@ -13,6 +13,7 @@ from analyzer.codecs.http1_framing import after_request, after_response
 from analyzer.codecs.http1_heads import Head, HeadReader, parse_request_line
 from analyzer.codecs.http1_matching import Matching
 from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
+from analyzer.codecs.http1_recognition import registered_method
 from analyzer.codecs.http1_side import UNPROVED, UNSEEN, WITNESSED, Side
 from analyzer.codecs.http1_upgrade import next_protocol
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
@@ -23,6 +24,7 @@ from analyzer.stream import EVERYTHING, Stream
 
 UNDER_WAY: Final = "a message already under way"  # where a direction begins
 
+_SHOWN: Final = 4  # bytes of what is no response
 _END_REASONS: Final = {CloseReason.FIN: "no response", CloseReason.RESET: "reset"}
 
 
@@ -104,6 +106,7 @@ class Http1Conversation:
             # the response to it may well be readable
             self.rows.show(TO_SERVER, side.started_at, "unknown", raw)
             self.rows.note(TO_SERVER, timestamp, packet, "protocol_error", error.required, error.found, error.section)
+            self._cut_message(side, "malformed", timestamp, packet, raw)
             self.lose(side, timestamp, packet, "")
             return
         if head is None:
@@ -158,6 +161,7 @@ class Http1Conversation:
             exchange = self._new_exchange(side)
             exchange.is_request_over = True
             exchange.fields_complete = False
+            exchange.is_unmatched = self.matching.has_unmatched
             if not is_final:
                 self.matching.orphan = exchange
         elif exchange.has_request and self.requests.trust == WITNESSED:
@@ -334,6 +338,8 @@ class Http1Conversation:
             self.matching.is_in_doubt = True
             if length is not None:  # else it was before the capture
                 self._miss_beginning(side, timestamp, packet)
+            elif side.direction == TO_CLIENT:
+                self.matching.begin_late()
             return
         exchange = side.exchange
         missing: i64 = 0 if length is None else length
@@ -420,14 +426,14 @@ class Http1Conversation:
                 found.append(exchange)
         return found
 
-    def _cut_message(self, side: Side, end_reason: str, timestamp: i64, packet: i64) -> None:
-        """End the message being read, which is not complete."""
+    def _cut_message(self, side: Side, end_reason: str, timestamp: i64, packet: i64, raw: bytes = b"") -> None:
+        """End the message being read, which is not complete, or (``raw``) whose head cannot be read."""
         exchange = side.exchange
         if exchange is None:
             if side.state != HEAD or side.trust == UNSEEN:
                 side.take_pieces()
                 return
-            exchange = self._exchange_of_cut_head(side)
+            exchange = self._exchange_of_cut_head(side, raw)
         elif side.head is not None and side.head.is_chunked:
             exchange.fields_complete = False  # trailers may be missing
         if side.content is not None:
@@ -445,9 +451,9 @@ class Http1Conversation:
         if exchange.is_over():
             self.rows.add_exchange(exchange)
 
-    def _exchange_of_cut_head(self, side: Side) -> Exchange:
+    def _exchange_of_cut_head(self, side: Side, raw: bytes) -> Exchange:
         """The exchange of a message whose head is not complete; a whole start line of a request still counts."""
-        seen = side.take_pieces()
+        seen = side.take_pieces() or raw
         timestamp = side.last_at
         packet = side.last_packet
         side.state = START
@@ -464,8 +470,8 @@ class Http1Conversation:
                 try:
                     parse_request_line(line.removesuffix(b"\r"), head)
                     exchange.request = head
-                except ProtocolError:  # then nothing of it is known
-                    pass
+                except ProtocolError:
+                    exchange.unread_method = registered_method(line)
             self._await_response(exchange, timestamp, packet)
         exchange.fields_complete = False
         side.pass_on(exchange)
@@ -492,6 +498,9 @@ class Http1Conversation:
             if side.content_bytes < 0 or exchange.request is None:  # a hole of unknown length, or perhaps a tunnel
                 side.content_bytes = -1
             self.end_message(side, exchange, side.last_at, side.last_packet)
+        elif state == HEAD and side.is_server and side.trust == WITNESSED and side.is_no_head():
+            found = side.take_pieces()[:_SHOWN].hex(" ")
+            self.rows.note(TO_CLIENT, timestamp, packet, "protocol_error", "a status line", found, "RFC 9112 section 4")
         elif state != START and state < LOST:
             is_certain = side.trust == WITNESSED and (exchange is None or exchange.request is not None)
             if reason is CloseReason.FIN and is_certain:

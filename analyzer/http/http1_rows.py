@@ -5,7 +5,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.codecs.content import Content, Outlet
-from analyzer.codecs.http1_exchange import Exchange
+from analyzer.codecs.http1_exchange import UNMATCHED, Exchange
 from analyzer.codecs.http1_heads import Head
 from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord, duration
 from analyzer.records import FieldLine, Rows
@@ -108,7 +108,7 @@ class Http1Rows:
         """Make the row of an exchange that is over."""
         end_reason = exchange.end_reason
         if not exchange.has_request:
-            end_reason = "no request"
+            end_reason = UNMATCHED if exchange.is_unmatched else "no request"
         elif end_reason is None:
             end_reason = "complete"
         self.made.append(self.exchange_row(exchange, end_reason))
@@ -126,7 +126,7 @@ class Http1Rows:
             self._stream_index,
             exchange.index,
             None if request is None else request.http_version,  # a response says what its server speaks (RFC 9110 section 6.2)
-            None if request is None else request.method,
+            exchange.unread_method if request is None else request.method,
             None if request is None else request.scheme,
             None if request is None else request.authority,
             None if request is None else request.target,

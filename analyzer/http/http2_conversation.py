@@ -82,15 +82,7 @@ class Http2Conversation(FrameReceiver):
         self._sides.damage(side)
         side.exchange = None
         missing = None if length < 0 else length
-        self._rows.note(
-            direction,
-            side.framer.timestamp,
-            side.framer.packet,
-            "framing_lost",
-            "HTTP/2 frames without a hole between them",
-            "a hole of unknown length" if length < 0 else f"a hole of {length} bytes beyond the frame it began in",
-            "RFC 9113 section 4.1",
-        )  # the bytes are those of the hole, which has a row of its own
+        self._note_loss(side, length)
         # one walk over the streams in 16 KiB at least, which the search takes: less than one step for a byte
         for exchange in list(self._streams.exchanges.values()):
             if direction == TO_SERVER and self._streams.may_be_asked(exchange.number):
@@ -109,6 +101,18 @@ class Http2Conversation(FrameReceiver):
                 self._streams.settle(exchange)
             else:
                 exchange.undecided = None
+
+    def _note_loss(self, side: Side, length: i64) -> None:
+        """Say why framing is lost; the bytes are those of the hole, which has a row of its own."""
+        framer = side.framer
+        required, section = "HTTP/2 frames without a hole between them", "4.1"
+        found = "a hole of unknown length" if length < 0 else f"a hole of {length} bytes beyond the frame it began in"
+        if framer.false_start is not None:
+            required, section, found = "the connection preface", "3.4", framer.false_start
+            framer.false_start = None
+        self._rows.note(
+            side.direction, framer.timestamp, framer.packet, "framing_lost", required, found, "RFC 9113 section " + section
+        )
 
     def lose_blocks(self, direction: i64) -> None:
         """A field block was missed."""

@@ -83,6 +83,8 @@ class Http1Dissector:
         response = is_server(second) if second else None
         if response is True or is_client(first):
             return Match.YES
+        if not first:  # the server speaks first, or its answer is under way
+            return Match.NO if is_client(second) else Match.MAYBE
         if response is None and not is_server(first):
             return Match.MAYBE  # whatever it is, what the server makes of it tells
         return Match.NO

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Final
 
 from mypy_extensions import i64, mypyc_attr
 
+from analyzer.codecs.http1_recognition import is_client
 from analyzer.codecs.http2_framer import FRAMES
 from analyzer.codecs.http2_frames import (
     ENABLE_CONNECT_PROTOCOL,
@@ -25,7 +26,7 @@ from analyzer.codecs.http2_frames import (
     frame_name,
     parse_settings,
 )
-from analyzer.codecs.http2_search import BROKEN, CONVINCING, CONVINCING_ALONE, judge
+from analyzer.codecs.http2_search import BROKEN, CONVINCING, CONVINCING_ALONE, begins, judge
 from analyzer.dissector import DIRECTION_NAMES, TO_SERVER, CloseReason, Facts, Match
 from analyzer.errors import ProtocolError
 from analyzer.http.http2_conversation import Http2Conversation
@@ -131,16 +132,29 @@ class Http2Dissector(Http2Conversation):
 
     @staticmethod
     def probe(first: bytes, second: bytes) -> Match:
-        """Recognise the client's preface; else a chain of frames from the first byte of a side on, strictly judged."""
+        """Recognise the client's preface; else a chain of frames from the first byte of a side on, strictly judged.
+
+        A server may speak first, and to whoever comes: what the client says decides (RFC 9113 section 3.4).
+        """
         if first.startswith(PREFACE):
             return Match.YES
+        if is_client(first):  # HTTP/1
+            return Match.NO
         server = judge(second, True)
         if first and PREFACE.startswith(first):
             return Match.NO if server == BROKEN else Match.MAYBE
         client = judge(first, False)
-        if client == BROKEN or server == BROKEN:
-            return Match.YES if client >= CONVINCING_ALONE or server >= CONVINCING_ALONE else Match.NO
-        return Match.YES if client + server >= CONVINCING else Match.MAYBE
+        if not first:
+            if server >= CONVINCING:
+                return Match.LIKELY
+            return Match.NO if server == BROKEN and _is_said_by(second, False) else Match.MAYBE
+        if client != BROKEN and server != BROKEN:
+            return Match.YES if client + server >= CONVINCING else Match.MAYBE
+        if client >= CONVINCING_ALONE or server >= CONVINCING_ALONE + (CONVINCING if begins(second) else 0):
+            return Match.YES
+        if not second:
+            return Match.NO if _is_said_by(first, True) else Match.MAYBE
+        return Match.NO if client == server else Match.MAYBE  # under way on one side
 
     # --- what Stream calls ---
 
@@ -295,6 +309,11 @@ class Http2Dissector(Http2Conversation):
             goaway_to_client_last_stream_id=None if server.goaway_code < 0 else server.goaway_last,
             goaway_to_client_debug=server.goaway_debug or None,
         )
+
+
+def _is_said_by(data: bytes, by_server: bool) -> bool:
+    """Whether bytes are those of one side, so that they are not the other's."""
+    return judge(data, by_server) >= CONVINCING or (not by_server and data.startswith(PREFACE))
 
 
 def _fact(facts: Facts, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.codecs.tls_handshake import CLIENT_HELLO, SERVER_HELLO
-from analyzer.codecs.tls_records import HEADER_BYTES, RecordSearch, count_records, is_alert, is_hello
+from analyzer.codecs.tls_records import HEADER_BYTES, RecordSearch, count_records, ends_with_record, is_alert, is_hello
 from analyzer.codecs.tls_side import (
     A_HOLE,
     AN_END,
@@ -60,9 +60,14 @@ class TlsDissector:
         if client is None and (server is None or not second):
             return Match.MAYBE
         counts = count_records(first), count_records(second)
-        if (first and counts[0] < 0) or (second and counts[1] < 0):
+        if counts[0] >= 0 and counts[1] >= 0:
+            return Match.YES if counts[0] + counts[1] >= _RECORDS_ALONE else Match.MAYBE
+        if is_hello(first, SERVER_HELLO) or is_hello(second, CLIENT_HELLO) or counts[0] == counts[1]:
             return Match.NO
-        return Match.YES if counts[0] + counts[1] >= _RECORDS_ALONE else Match.MAYBE
+        if max(counts) >= _RECORDS_ALONE:  # the other side is under way in a record
+            return Match.YES
+        records = first if counts[0] > 0 else second
+        return Match.LIKELY if max(counts) > 0 and ends_with_record(records) else Match.MAYBE
 
     def feed(self, direction: i64, data: bytes, timestamp: i64, released: i64, packet: i64) -> Rows:
         """Take bytes in order."""

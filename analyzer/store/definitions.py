@@ -22,7 +22,8 @@ MACROS: Final = {
     "place": f"(c) AS {_PLACE}, (c, s) AS {_PLACE} || ':' || s, (c, s, e) AS {_PLACE} || ':' || s || coalesce('.' || e, '')",
     # an exchange of the view exchanges as people name it, also where its request cannot be read
     "exchange_name": """(o, t, e) AS coalesce(nullif(concat_ws(' ', o, t), ''),
-        if(e = 'no request', '(request not captured)', '(request not readable)'))""",
+        CASE e WHEN 'no request' THEN '(request not captured)' WHEN 'unmatched' THEN '(request not matched)'
+        ELSE '(request not readable)' END)""",
 }
 
 _VIEWS: Final = Path(__file__).parent.parent / "views"  # importlib.resources takes longer to import than all of them to read

@@ -38,8 +38,17 @@ def test_in_doubt_a_request_is_matched_only_when_nothing_else_is_under_way() -> 
     matching.add(second, False)
     matching.add(third, False)  # the client pipelines
     assert matching.ended == [second]
-    assert [one.end_reason for one in (second, third)] == ["cut", "cut"]
+    assert [one.end_reason for one in (second, third)] == ["unmatched", "unmatched"]
     assert matching.answered(220, True) is None
+
+
+def test_requests_that_cannot_be_matched_are_cut_where_no_response_was_seen() -> None:
+    matching = Matching()
+    matching.is_in_doubt = True
+    first, second = request(0, 100), request(1, 110)
+    matching.add(first, False)
+    matching.add(second, False)
+    assert ([one.end_reason for one in (first, second)], matching.has_unmatched) == (["cut", "cut"], True)
 
 
 def test_in_doubt_a_response_that_began_before_the_request_is_not_its() -> None:

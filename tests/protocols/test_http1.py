@@ -880,10 +880,10 @@ def test_a_request_during_an_unseen_request_s_response_is_not_matched() -> None:
     )
     assert [(row.request_method, row.status_code, row.end_reason) for row in exchanges(rows)] == [
         (None, 200, "no request"),
-        (b"GET", None, "cut"),
-        (None, 200, "no request"),
-        (b"GET", None, "cut"),
-        (None, 200, "no request"),
+        (b"GET", None, "unmatched"),
+        (None, 200, "unmatched"),
+        (b"GET", None, "unmatched"),
+        (None, 200, "unmatched"),
     ]
 
 
@@ -892,10 +892,32 @@ def test_a_client_seen_to_pipeline_after_a_start_in_the_middle_is_not_matched() 
     assert [(row.request_method, row.end_reason) for row in exchanges(rows)] == [
         (b"GET", "cut"),
         (b"GET", "cut"),
-        (None, "no request"),
-        (None, "no request"),
-        (None, "no request"),
+        (None, "unmatched"),
+        (None, "unmatched"),
+        (None, "unmatched"),
     ]
+
+
+def test_a_response_behind_those_that_were_not_captured_is_matched_with_no_request_that_may_have_had_its_own() -> None:
+    """As where packets are out of order: the client is there from its first byte on, the server from its second answer on."""
+    rows = run(dialogue(client(GET), client(GET), server(None), server(OK), *CLOSING))
+    assert [(row.request_method, row.status_code, row.end_reason) for row in exchanges(rows)] == [
+        (b"GET", None, "cut"),
+        (b"GET", None, "cut"),
+        (None, 200, "unmatched"),
+    ]
+    (one,) = exchanges(run(dialogue(client(GET), server(None), server(OK), *CLOSING)))
+    assert (one.request_method, one.status_code, one.end_reason) == (b"GET", 200, "complete")
+
+
+def test_bytes_that_are_no_response_are_none_at_the_end_either() -> None:
+    for chunk in (0, 1):
+        rows = run(dialogue(client(GET), server(b"\0\0\6\4\0"), *CLOSING), chunk=chunk)
+        assert [(row.status_code, row.response_started_at, row.end_reason) for row in exchanges(rows)] == [
+            (None, None, "no response")
+        ]
+        (anomaly,) = [row for row in rows if isinstance(row, AnomalyRecord)]
+        assert (anomaly.kind, anomaly.required, anomaly.found) == ("protocol_error", "a status line", "00 00 06 04")
 
 
 def test_a_start_inside_content_is_not_read() -> None:
@@ -981,7 +1003,7 @@ def test_bytes_that_cannot_be_read_are_a_protocol_error(to_server: bytes, to_cli
         rows = run(dialogue(client(to_server), server(to_client), *CLOSING), chunk=chunk)
         (anomaly,) = [row for row in rows if isinstance(row, AnomalyRecord)]
         assert (anomaly.kind, anomaly.section) == ("protocol_error", section)
-        assert [row.end_reason for row in exchanges(rows)] == ["cut"]
+        assert [row.end_reason for row in exchanges(rows)] == ["cut" if to_client else "malformed"]
 
 
 @pytest.mark.parametrize(
@@ -1021,7 +1043,7 @@ def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
             0,
             **{**times(1, 2), "request_ended_at": None},
             http_version=None,
-            request_method=None,
+            request_method=b"GET",
             authority=None,
             target=None,
             status_code=400,
@@ -1029,7 +1051,7 @@ def test_a_request_that_cannot_be_read_still_gets_its_response() -> None:
             request_content_bytes=None,
             response_content_bytes=5,
             fields_complete=False,
-            end_reason="cut",
+            end_reason="malformed",
         )
     ]
     assert anomalies(rows) == ["protocol_error"]
@@ -1041,7 +1063,7 @@ def test_what_no_protocol_begins_with_is_http_where_the_server_says_so(first: by
     events = dialogue(client(first), server(bad_request), *CLOSING)
     for chunk in (0, 1):
         rows = run(events, chunk=chunk, name=None)
-        assert [(row.status_code, row.request_method, row.end_reason) for row in exchanges(rows)] == [(400, None, "cut")]
+        assert [(row.status_code, row.request_method, row.end_reason) for row in exchanges(rows)] == [(400, None, "malformed")]
         assert anomalies(rows) == ["protocol_error"]
     assert anomalies(run(dialogue(client(first), server(b"?" * 20), *CLOSING), name=None)) == ["not_understood"]
 
@@ -1179,8 +1201,11 @@ def test_any_conversation_ends_in_consistent_rows_whatever_the_chunking(steps: l
         (b"CCM_POST / HTTP/1.\n", b"HTTP/1.1 405 Method Not Allowed\r\n", Match.YES),
         (b"CCM_POST / HTTP/1.\n", b"HTTP", Match.MAYBE),
         (b"USER anonymous\r\n", b"220 ready\r\n", Match.NO),
-        (b"", b"220 ready\r\n", Match.NO),
-        (b"", b"HTTP/2.0 200 OK\r\n", Match.NO),
+        (b"", b"220 ready\r\n", Match.MAYBE),
+        (b"", b"HTTP/2.0 200 OK\r\n", Match.MAYBE),
+        (b"", GET, Match.NO),
+        (GET, b"220 ready\r\n", Match.YES),
+        (GET, b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", Match.YES),
         (b"GET /\r\n", b"", Match.MAYBE),
         (b"GET /\r\n", b"<html>", Match.NO),
         (b"OPTIONSHTTP/1.1\r\n", b"HTTP/1.0 400 Bad Request\r\n", Match.YES),

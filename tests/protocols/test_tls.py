@@ -477,7 +477,12 @@ def test_probing_knows_hellos_and_records() -> None:
     assert TlsDissector.probe(b"", hello) is Match.NO
     assert TlsDissector.probe(data * 2, b"") is Match.YES
     assert TlsDissector.probe(data, b"") is Match.MAYBE
-    assert TlsDissector.probe(b"GET / HTTP/1.1\r\n", b"") is Match.NO
+    assert TlsDissector.probe(answer, b"") is Match.NO
+    assert TlsDissector.probe(data, b"under way") is TlsDissector.probe(b"under way", data) is Match.LIKELY
+    assert TlsDissector.probe(data[:-1], b"under way") is TlsDissector.probe(b"under way", b"") is Match.MAYBE
+    assert TlsDissector.probe(data * 2, b"under way") is Match.YES
+    assert TlsDissector.probe(b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n") is Match.NO
+    assert TlsDissector.probe(data + b"\x15\x03\x03\x00\x02\x01\x00", b"under way") is Match.NO
     assert TlsDissector.probe(hello, b"\x15\x03\x03\x00\x02\x02\x28") is Match.YES
 
 
