@@ -25,6 +25,7 @@ INTERFACE_NAME_BYTES: Final = 255  # longer names are left out; the longest of W
 KEY_LOG_FILE_BYTES: Final = 256 << 20  # of a key log; a browser writes some 100 KB an hour
 SECRETS_BYTES: Final = 64 << 20  # key log lines of one pcapng; about 1 KB a connection
 TIMESTAMP_NANOSECONDS: Final = 1 << 62  # the year 2116: above every pcap time, and two of them still add up in 64 bits
+CLOCK_LEAP_NANOSECONDS: Final = 315_360_000_000_000_000  # ten years between packets: a clock that was not set, or damage
 DROPPED_PACKETS: Final = 1 << 62  # a file that claims more is not believed; the column has 64 bits
 BLOCK_BYTES: Final = (
     1 << 16

@@ -74,6 +74,10 @@ class PcapReader(CaptureReader):
                 f"at most {limits.PACKET_BYTES} captured bytes",
                 f"a length of {captured}",
             )
+        if captured > original and original > 0 and not self._is_followed(captured, seconds):
+            at_most = f"at most {original} captured bytes, which is what the packet has"
+            return self._stop(f"packet {self.frame + 1}", self._in_file(), at_most, f"a length of {captured}")
+        position = self._position
         if self._end - position < header_bytes + captured:
             if not self._have(header_bytes + captured):
                 found = self._end - header_bytes
@@ -83,6 +87,20 @@ class PcapReader(CaptureReader):
         self._position = position + header_bytes + captured
         self._count(captured, original, seconds * 1_000_000_000 + fraction * self._unit)
         return True
+
+    def _is_followed(self, captured: i64, seconds: i64) -> bool:
+        """Whether behind so many bytes of a packet the file ends, or a header has lengths that can be and a time that is near."""
+        header_bytes = self._header_bytes
+        behind = header_bytes + captured
+        if not self._have(behind + header_bytes):
+            return self._end - self._position == behind
+        at = self._position + behind
+        order: Literal["little", "big"] = "little" if self._is_little else "big"
+        following: i64 = int.from_bytes(self.data[at : at + 4], order)
+        captured = int.from_bytes(self.data[at + 8 : at + 12], order)
+        original: i64 = int.from_bytes(self.data[at + 12 : at + 16], order)
+        is_near = -limits.CLOCK_LEAP_NANOSECONDS < (following - seconds) * 1_000_000_000 < limits.CLOCK_LEAP_NANOSECONDS
+        return is_near and captured <= limits.PACKET_BYTES and (captured <= original or original == 0)
 
     def _cut_header(self) -> bool:
         """End reading: there is no further packet, or not even its header."""

@@ -5,6 +5,7 @@ is carried over to the next.
 """
 
 import io
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -12,6 +13,8 @@ from analyzer import limits
 from analyzer.capture.compression import Source
 from analyzer.capture.link_types import link_type_name
 from analyzer.records import AnomalyRecord, CaptureRecord
+
+_DAY: Final = 86_400_000_000_000
 
 
 class Interface:
@@ -64,6 +67,7 @@ class CaptureReader:
         self.first_packet_at: i64 = limits.TIMESTAMP_NANOSECONDS
         self.last_packet_at: i64 = -1
 
+        self._farthest_back: i64 = 0
         self._source = source
         self._position: i64 = 0  # in data: the record that is read next
         self._end: i64 = 0  # length of data
@@ -125,7 +129,9 @@ class CaptureReader:
         """Note the packet that the reader now stands on; a negative time is an unknown one."""
         self.frame += 1
         self.packets += 1
-        if original < captured:  # some writers leave it zero
+        if original < captured:
+            if original > 0:  # some writers leave it zero
+                self._anomaly("invalid_length", "at most as many captured bytes as the packet has", f"{captured} of {original}")
             original = captured
         elif original > captured:
             self.snapped_packets += 1
@@ -140,7 +146,21 @@ class CaptureReader:
         if timestamp < self.first_packet_at:
             self.first_packet_at = timestamp
         if timestamp > self.last_packet_at:
+            if timestamp - self.last_packet_at > limits.CLOCK_LEAP_NANOSECONDS and self.last_packet_at >= 0:
+                days = (timestamp - self.last_packet_at) // _DAY
+                self._anomaly("clock_leap", "packets of one time", f"{days} days after all before it")
             self.last_packet_at = timestamp
+        elif self.last_packet_at - timestamp > limits.REORDER_NANOSECONDS:
+            self._go_back(self.last_packet_at - timestamp)
+
+    def _go_back(self, nanoseconds: i64) -> None:
+        """Note a packet with a time so long before that of an earlier one that its order may not be that of the network."""
+        self._anomaly("time_order", "packets in the order of their times", "")
+        if nanoseconds > self._farthest_back:
+            self._farthest_back = nanoseconds
+            for row in self.anomalies:
+                if row.kind == "time_order":
+                    row.found = f"some up to {nanoseconds // 1_000_000:,} ms earlier than one before them"
 
     def _have(self, count: i64) -> bool:
         """Bring ``count`` bytes from the position on into ``data``; False when the file ends before."""

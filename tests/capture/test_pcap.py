@@ -47,6 +47,49 @@ def test_the_record_counts_what_was_read(files, scratch):
     assert reader.bytes_read == reader.size == len(written.bytes)
 
 
+def test_a_captured_length_beyond_the_packets_that_leads_astray_ends_the_file_there(files, scratch):
+    written = files.Pcap().packet(100, 0, b"first").packet(101, 0, bytes(300), 60).packet(102, 0, b"lost" * 50).bytes
+    scratch.write_bytes(written.replace((300).to_bytes(4, "little"), (340).to_bytes(4, "little")))
+    packets, reader = files.read(scratch)
+    assert [packet.frame for packet in packets] == [1]
+    required = "required at most 60 captured bytes, which is what the packet has, found a length of 340"
+    assert reader.truncation == f"packet 2 at byte 45: {required}"
+
+
+def test_a_captured_length_beyond_the_packets_that_leads_to_the_next_packet_is_an_anomaly(files, scratch):
+    scratch.write_bytes(files.Pcap().packet(1, 0, b"first", 3).packet(2, 0, b"", 0).packet(3, 0, b"third", 2).bytes)
+    packets, reader = files.read(scratch)
+    assert [packet.data for packet in packets] == [b"first", b"", b"third"]
+    assert reader.truncation is None
+    assert [(row.kind, row.packet, row.required, row.found, row.occurrences) for row in reader.anomalies] == [
+        ("invalid_length", 1, "at most as many captured bytes as the packet has", "5 of 3", 2)
+    ]
+
+
+def test_packets_that_are_earlier_than_those_before_them_are_counted_in_one_row(files, scratch):
+    written = files.Pcap().packet(20, 0, b"a").packet(19, 990_000, b"reordered a little").packet(18, 0, b"b").packet(15, 0, b"c")
+    scratch.write_bytes(written.packet(19, 0, b"d").packet(21, 0, b"e").bytes)
+    _, reader = files.read(scratch)
+    assert [(row.kind, row.packet, row.occurred_at, row.required, row.found, row.occurrences) for row in reader.anomalies] == [
+        (
+            "time_order",
+            3,
+            18_000_000_000,
+            "packets in the order of their times",
+            "some up to 5,000 ms earlier than one before them",
+            3,
+        )
+    ]
+
+
+def test_packets_years_after_all_before_them_are_told(files, scratch):
+    scratch.write_bytes(files.Pcap().packet(0, 5, b"a").packet(1_700_000_000, 0, b"b").packet(1_700_000_100, 0, b"c").bytes)
+    _, reader = files.read(scratch)
+    assert [(row.kind, row.packet, row.found, row.occurrences) for row in reader.anomalies] == [
+        ("clock_leap", 2, "19675 days after all before it", 1)
+    ]
+
+
 def test_a_file_without_packets_is_a_capture_with_none(files, scratch):
     scratch.write_bytes(files.Pcap().bytes)
     packets, reader = files.read(scratch)
