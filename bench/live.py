@@ -1,7 +1,7 @@
 """How fast live capture keeps up, and how soon rows are visible: ``python bench/live.py [--unmux PATH] [NAME...]`` (as root).
 
 In a network namespace, tcpreplay sends the beginning of captures of make_captures.py over a pair of virtual interfaces,
-with other addresses in each round, at rising rates for some seconds each, while ``unmux live`` stores the rows in a folder.
+again and again with other addresses, at rising rates for some seconds each, while ``unmux live`` stores the rows in a folder.
 The highest rate without a packet that the kernel dropped is told, with the screen off and on, and how much of a core
 either side took. Then requests are made to a server, and the time from the end of each to its row in the folder is taken.
 """
@@ -27,24 +27,30 @@ from lab import Namespace  # noqa: E402  # the laboratory of the samples
 
 CAPTURES = HERE / "captures"
 NAMES = ("http2", "websocket")
-PACKETS = 100_000  # of a capture, sent again and again
-SECONDS = 10  # at each rate
+PACKETS = 100_000  # of a capture, sent in so many rounds
+ROUNDS = 15
+ADDRESSES = 26  # where IPv4 addresses are in an Ethernet frame
+SECONDS = 5  # at each rate
 STEP = 1.25
 TOLD = re.compile(r"unmux: ([\d,]+) packets in [\d.]+ s(?:, ([\d,]+) more dropped)?")
 PROBES = 40
 
 
-def beginning(path: Path, folder: Path) -> Path:
-    """The first packets of a capture, as a capture."""
-    cut = folder / path.name
-    with path.open("rb") as whole, cut.open("wb") as part:
-        part.write(whole.read(24))
-        for _ in range(PACKETS):
-            header = whole.read(16)
-            if len(header) < 16:
-                break
-            part.write(header + whole.read(int.from_bytes(header[8:12], "little")))
-    return cut
+def rounds(path: Path, folder: Path) -> Path:
+    """The first packets of a capture on loopback, again and again with other addresses, as a capture."""
+    records = []
+    with path.open("rb") as whole:
+        header = whole.read(24)
+        while len(records) < PACKETS and len(head := whole.read(16)) == 16:
+            records.append((head, whole.read(int.from_bytes(head[8:12], "little"))))
+    made = folder / path.name
+    with made.open("wb") as file:
+        file.write(header)
+        for number in range(ROUNDS):
+            addresses = bytes((10, 9, number, 1)) * 2
+            for head, data in records:
+                file.write(head + data[:ADDRESSES] + addresses + data[ADDRESSES + 8 :])
+    return made
 
 
 class Live:
@@ -88,19 +94,9 @@ def at_rate(
 ) -> tuple[float, int, float, float]:
     """The rate that was reached, packets dropped, and the cores that unmux and tcpreplay took."""
     live = Live(host, unmux, "right", folder, form)
-    loops = max(int(rate * SECONDS / PACKETS), 1)
-    command = [
-        "tcpreplay",
-        "--intf1",
-        "left",
-        "--preload-pcap",
-        "--unique-ip",
-        "--loop",
-        str(loops),
-        "--pps",
-        f"{rate:.0f}",
-        str(capture),
-    ]
+    count = min(int(rate * SECONDS), PACKETS * ROUNDS)
+    limits = ["--limit", str(count), "--pps", f"{rate:.0f}"]
+    command = ["tcpreplay", "--intf1", "left", "--preload-pcap", *limits, str(capture)]
     before = os.times()
     with host.inside():
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -116,9 +112,9 @@ def at_rate(
     return sent / lasted, dropped + max(missing, 0), cpu / lasted, sender / lasted
 
 
-def highest(host: Namespace, unmux: list[str], capture: Path, form: str, folder: Path) -> float:
+def highest(host: Namespace, unmux: list[str], capture: Path, form: str, folder: Path, start: float) -> float:
     """Raise the rate until packets are dropped, twice at the same rate."""
-    rate, best, failures = 20_000.0, 0.0, 0
+    rate, best, failures = start, 0.0, 0
     while failures < 2:
         reached, dropped, cpu, sender = at_rate(host, unmux, capture, rate, form, folder)
         print(
@@ -174,6 +170,7 @@ def latency(host: Namespace, unmux: list[str], folder: Path) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--unmux", default="unmux")
+    parser.add_argument("--from", dest="start", type=float, default=20_000.0, help="packets a second to begin with")
     parser.add_argument("names", nargs="*", default=NAMES)
     arguments = parser.parse_args()
     unmux = arguments.unmux.split()
@@ -186,9 +183,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=CAPTURES) as name:
             folder = Path(name)
             for capture in arguments.names:
-                part = beginning(CAPTURES / f"{capture}.pcap", folder)
+                part = rounds(CAPTURES / f"{capture}.pcap", folder)
                 for form in ("none", "screen"):
-                    best = highest(host, unmux, part, form, folder)
+                    best = highest(host, unmux, part, form, folder, arguments.start)
                     print(f"{capture}, {'screen on' if form == 'screen' else 'screen off'}: {best:,.0f} packets/s", flush=True)
             waits = latency(host, unmux, folder)
             print(f"visible after {median(waits):.2f} s (median of {len(waits)}), {max(waits):.2f} s at most", flush=True)

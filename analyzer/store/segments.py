@@ -179,8 +179,8 @@ class SegmentStore:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many rows wait that they should be written."""
-        return self._finished.waiting_bytes() >= limits.INSERT_BYTES
+        """Whether so many rows wait that no more may come before some are written."""
+        return self._finished.waiting_bytes() >= limits.WAITING_BYTES
 
     @property
     def is_busy(self) -> bool:
