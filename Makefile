@@ -38,6 +38,7 @@ docs: $(INSTALLED)
 	$(BIN)/unmux tables --format markdown > docs/tables.md
 
 $(INSTALLED): $(SOURCES)
+	@echo "Installing into $(VENV); compiling takes a few minutes (UNMUX_PURE_PYTHON=1 does without)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
 	touch $@

@@ -64,10 +64,25 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is there room for what is still to be flushed
         return _told(UnmuxError(f"standard output: {error.strerror}"), FAILED)
     except _CLICK_ERROR as error:
+        missing = _missing(error, given)
+        if missing is not None:
+            return _told(missing, WRONG_USAGE)
         error.show()
         return int(error.exit_code)
     finally:
         signals.restore(before)
+
+
+def _missing(error: Any, given: list[str]) -> UsageError | None:
+    """What is missing where Click says that the captures are: of one argument it takes the last one's place to be filled."""
+    parameter = getattr(error, "param", None)
+    if getattr(parameter, "nargs", 1) != -1 or not given or not Path(given[-1]).exists():
+        return None
+    command = error.ctx.command
+    others = [each for each in command.params if each.param_type_name == "argument" and each is not parameter]
+    if not others:
+        return None
+    return UsageError(f"{others[-1].metavar} is missing beside {given[-1]}; `unmux {command.name} --help` tells more")
 
 
 def _unread() -> int:

@@ -192,6 +192,8 @@ def analyze(
             if not quiet:
                 source.print_report(store, "overview")
         return 0
+    if output is not None:
+        source.check_output(output)
     store, ending = source.analyzed(paths, options, output=output, append=append, force=force)
     with store:
         if quiet:
@@ -319,7 +321,11 @@ def reports(format: Format = None, output: Output = None, force: Force = False) 
 def follow(
     where: Sources,
     stream: Annotated[
-        str, typer.Argument(metavar="CONNECTION[:STREAM]", help="A connection's number, and a stream_index in it.")
+        str,
+        typer.Argument(
+            metavar="CONNECTION[:STREAM[.EXCHANGE]]",
+            help="A connection's number, a stream_index in it, an exchange_index in that.",
+        ),
     ],
     raw: Annotated[bool, typer.Option("--raw", help="The bytes as they were sent.")] = False,
     read: More = None,
@@ -329,7 +335,8 @@ def follow(
 ) -> int:
     """Print both sides of a connection or stream, in order, decoded.
 
-    Secrets are printed as they are. 44 is everything on a connection, 44:3 one stream in it; `unmux tree` lists both.
+    Secrets are printed as they are. 44 is everything on a connection, 44:3 one stream in it, 44:0.2 one exchange or message
+    of a stream that has several; `unmux tree` lists them.
     2/44 is a connection that begins in capture 2, where several are read. Fields and contents of HTTP are printed as they
     were meant, chunks and content codings undone, and WebSocket messages decoded; what is not text as a hex dump. Bytes
     that nobody understands, or that only carry other streams, are printed as they are.

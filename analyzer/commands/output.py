@@ -173,8 +173,17 @@ def _as_text(number: int) -> str:
 
 
 def ask(store: "Store", sql: str, form: str, path: str | None = None, most: int = TABLE_ROWS) -> None:
-    """Run a user's query and write its result. Raises UnmuxError when it fails, UsageError when there is no statement."""
+    """Run a user's query and write its result. Raises UnmuxError when it fails, UsageError when there is none, or several."""
+    import duckdb
+
     with duckdb_errors():
+        queries = [
+            each
+            for each in duckdb.extract_statements(sql)
+            if duckdb.ExpectedResultType.QUERY_RESULT in each.expected_result_type[:1]
+        ]
+        if len(queries) > 1:
+            raise UsageError(f"required one query, found {len(queries)}; `unmux shell SOURCE` answers several")
         relation: DuckDBPyRelation | None = interruptibly(store, lambda: store.sql(sql))
         if relation is None:
             raise UsageError("there is no statement")
@@ -241,6 +250,7 @@ def write_sections(sections: Iterable[tuple[str, Result]], form: str, path: str 
             assert path is not None
             for heading, result in sections:
                 write(result, form, str(section_file(path, heading)))
+                print(f"unmux: wrote {section_file(path, heading)}", file=sys.stderr)
         elif path is None:
             _write_sections(sections, form, sys.stdout)
         else:

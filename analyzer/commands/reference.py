@@ -19,6 +19,8 @@ Generated from the declarations by `unmux tables --format markdown`; do not edit
 
 *Stability* says what loss, reordering or duplication of packets may do to a column: *conversation* columns stay equal or
 become NULL, *time* columns too or are flagged, *capture* columns are free to differ. A value that is not known is NULL.
+Names of fields are as they were sent: in HTTP/1 any mixture of capital and small letters, in HTTP/2 small ones. Compare them
+in small letters: `FROM http_fields WHERE lower(name) = 'content-type'`.
 Times are UTC, in nanoseconds; `*_ns` are nanoseconds, `*_bytes` bytes; packets are frame numbers as Wireshark counts.
 """
 

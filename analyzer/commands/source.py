@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from analyzer.store import Store
 
 _DECODE_AS = re.compile(r"(tcp|udp)\.port==(\d{1,5}),([\w-]+)")
+_OTHER_FILES = {".csv", ".json", ".jsonl", ".ndjson", ".md", ".parquet", ".txt", ".html", ".pcap", ".pcapng"}
 _TOLD_FAULTS = 10  # inputs that cannot be read, one by one
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
@@ -219,6 +220,15 @@ def prepare() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)
+
+
+def check_output(output: str) -> None:
+    """UsageError where an output for tables is called like a file of another kind."""
+    suffix = Path(output).suffix.lower()
+    if suffix in _OTHER_FILES and not is_folder(output):
+        raise UsageError(
+            f"-o {output}: keeps the tables, in a .duckdb file or a folder/; `unmux report` and `unmux query` write results to files"
+        )
 
 
 def is_folder(output: str) -> bool:

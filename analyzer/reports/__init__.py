@@ -18,6 +18,7 @@ table for the sections that follow. Queries may ask for variables, ``getvariable
 one connection that is wanted, or NULL.
 """
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,9 @@ def names() -> list[str]:
 def load(name: str) -> Report:
     """The report called ``name``. UsageError when there is none."""
     if name not in names():
-        raise UsageError(f"no report is called {name!r}; there are: {', '.join(names())}")
+        near = difflib.get_close_matches(name, names(), 1, 0.5)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"no report is called {name!r}; {meant}there are: {', '.join(names())}")
     return parse(name, files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
 
 

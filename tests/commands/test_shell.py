@@ -35,7 +35,7 @@ def test_dot_commands_tell_tables_columns_and_reports(say):
     status, out, _ = say(".tables\n.schema stalls\n.reports\n.report websocket\n.help\n.quit\nSELECT 1;")
     assert status == 0
     assert re.search(r"^http_exchanges +request/response of any HTTP version$", out, re.M)
-    assert re.search(r"^waiting_bytes +BIGINT +bytes that waited behind the hole$", out, re.M)
+    assert re.search(r"^waiting_bytes +BIGINT +bytes that waited behind the hole", out, re.M)
     assert re.search(r"^multiplexing +streams open", out, re.M)
     assert "Conversations" in out
     assert out.endswith("Ctrl-C stops a query or drops a line\n")
