@@ -8,6 +8,7 @@ from mypy_extensions import i64
 
 from analyzer.codecs.content import Outlet
 from analyzer.codecs.content_budget import AllContents
+from analyzer.codecs.http1_heads import HeadReader
 from analyzer.codecs.key_log import KeyLog
 from analyzer.memory import Memory
 from analyzer.records import FieldLine, Rows
@@ -29,8 +30,8 @@ class Match(Enum):
     NO = 0
     MAYBE = 1  # more bytes may tell
     YES = 2
-
     LIKELY = 3  # yes, unless the side that has said nothing yet speaks against it
+
 
 class CloseReason(Enum):
     """Why a direction carries nothing more."""
@@ -143,6 +144,7 @@ class Context:
         self.key_log = KeyLog(self.memory) if key_log is None else key_log
         self.taps: Taps = {}
         self.field_lines: dict[bytes, FieldLine] = {}  # HTTP/1 lines read so far, shared by all connections
+        self.http1_heads = HeadReader(self.field_lines)
         self.server_ports: set[tuple[str, int]] = set()
         for dissector in self.dissectors:
             for transport in dissector.transports:

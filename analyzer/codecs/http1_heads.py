@@ -1,7 +1,8 @@
 """HTTP/1 heads and trailer sections: lines -> fields, and what they say about framing (RFC 9112 sections 2 to 6).
 
 What breaks the standard but can be read is a ``Fault`` of the head; what cannot be read is a ``ProtocolError``. Neither has
-values in its text, which may be secrets, but field names, methods and sizes: rows of faults are not masked. Lines and heads that repeat byte for byte are parsed once and share their objects: lines in the whole run, heads on their connection.
+values in its text, which may be secrets, but field names, methods and sizes: rows of faults are not masked. Lines and heads
+that repeat byte for byte are parsed once and share their objects, in the whole run.
 """
 
 import re
@@ -125,12 +126,11 @@ def _named(name: bytes, value: bytes) -> str:
 
 
 class HeadReader:
-    """Parses the heads of one connection."""
+    """Parses heads, of any connection."""
 
     def __init__(self, known_lines: dict[bytes, FieldLine]) -> None:
         """``known_lines`` are lines that were read before, on any connection; what is worth it is added."""
         self._lines = known_lines
-        self.memory: i64 = 0  # bytes of it that the heads take which are remembered
         self._requests: dict[bytes, Head] = {}
         self._responses: dict[bytes, Head] = {}
 
@@ -144,9 +144,8 @@ class HeadReader:
             _judge_host(head)
             if len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
                 if len(self._requests) >= limits.HTTP1_CACHED_HEADS:
-                    self._forget(self._requests)
+                    self._requests.clear()
                 self._requests[raw] = head
-                self.memory += head.memory
         return head
 
     def response(self, raw: bytes) -> Head | None:
@@ -156,15 +155,9 @@ class HeadReader:
             head = self._parse(raw, _RESPONSE)
             if head is not None and len(raw) <= limits.HTTP1_CACHED_HEAD_BYTES:
                 if len(self._responses) >= limits.HTTP1_CACHED_HEADS:
-                    self._forget(self._responses)
+                    self._responses.clear()
                 self._responses[raw] = head
-                self.memory += head.memory
         return head
-
-    def _forget(self, heads: dict[bytes, Head]) -> None:
-        for head in heads.values():
-            self.memory -= head.memory
-        heads.clear()
 
     def trailers(self, raw: bytes) -> Head | None:
         """Parse a trailer section that ends with its empty line (RFC 9112 section 7.1.2); None above a limit."""

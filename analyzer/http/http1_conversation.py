@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.codecs.http1_exchange import Exchange
 from analyzer.codecs.http1_framing import after_request, after_response
-from analyzer.codecs.http1_heads import Head, HeadReader, parse_request_line
+from analyzer.codecs.http1_heads import Head, parse_request_line
 from analyzer.codecs.http1_matching import Matching
 from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
 from analyzer.codecs.http1_recognition import registered_method
@@ -43,14 +43,14 @@ class Http1Conversation:
         self._content_mode = mode if mode in ("hash", "store") else ""
         self._content_budget = stream.scope.content_budget() if self._content_mode or stream.scope.tap is not None else None
         self._context = stream.context
-        self._reader = HeadReader(stream.context.field_lines)
+        self._reader = stream.context.http1_heads
         self._exchanges: i64 = 0  # begun so far
         self._unproved_from: i64 = 0  # the first of them that is not told before a beginning is proved
         self.matching.is_answer_awaited = "response_awaited" in stream.facts
 
     def memory(self) -> i64:
-        """How many bytes of memory the messages take that are not over, or are remembered."""
-        return self.requests.memory() + self.responses.memory() + self.matching.memory + self._reader.memory
+        """How many bytes of memory the messages take that are not over."""
+        return self.requests.memory() + self.responses.memory() + self.matching.memory
 
     def decline(self, side: Side) -> None:
         """Say which of the next bytes nobody needs."""
