@@ -145,6 +145,11 @@ class Stream:
         tap = self.scope.tap
         if tap is not None:
             tap.write(self.stream_index, direction, timestamp, "missing", b"" if length is None else b"%d" % missing)
+        return self._miss(direction, length, at_most, timestamp, packet)
+
+    def _miss(self, direction: i64, length: int | None, at_most: int | None, timestamp: i64, packet: i64) -> Rows:
+        """Tell whoever understands the bytes that some do not come."""
+        missing: i64 = 0 if length is None else length
         rows = self._tell_skipped(direction)
         declined = self._declined_to_server if direction == TO_SERVER else self._declined_to_client
         if declined < EVERYTHING >> 1:
@@ -399,19 +404,15 @@ class Stream:
                 else:
                     rows += self._close_dissector(held.direction, held.reason, held.timestamp, held.packet)
             else:
-                missing = self.missing_bytes  # counted when it was held
-                rows += self.gap(held.direction, held.length, held.at_most, held.timestamp, held.packet)
-                self.missing_bytes = missing
+                rows += self._miss(held.direction, held.length, held.at_most, held.timestamp, held.packet)
         return rows
 
     def _begin_late(self, direction: i64, passing: Passing) -> Rows:
         """Tell the dissector that it gets nothing of a direction up to now, and in a row how much that is."""
         passed = self.bytes_to_server if direction == TO_SERVER else self.bytes_to_client
         passed_at = self._passed_to_server_at if direction == TO_SERVER else self._passed_to_client_at
-        missing = self.missing_bytes  # what went by does not count
         length: int | None = None if passing.missing == UNKNOWN_LENGTH else passed + passing.missing
-        rows = self.gap(direction, length, length, passed_at, self.last_packet)
-        self.missing_bytes = missing
+        rows = self._miss(direction, length, length, passed_at, self.last_packet)
         required = f"{self.protocol} to be recognised from the first bytes"
         found = f"{passed} bytes before it was"
         return rows + self.anomaly("recognised_late", direction, self.started_at, self.first_packet, required, found)

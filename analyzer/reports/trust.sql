@@ -6,6 +6,11 @@
 WITH lost AS (
     SELECT connection_id, stream_index, direction FROM anomalies WHERE kind IN ('framing_lost', 'dissector_error') GROUP BY ALL
 ),
+late AS (
+    -- the row says in words how many bytes went by before the stream was recognised
+    SELECT connection_id, stream_index, direction, max(try_cast(regexp_extract(found, '^[0-9]+') AS BIGINT)) AS bytes
+    FROM anomalies WHERE kind = 'recognised_late' GROUP BY ALL
+),
 carriers AS (
     -- streams with bytes of their own: those that HTTP/2 multiplexes are in its connection's
     SELECT s.*, lost.connection_id IS NOT NULL OR coalesce(end_reason, '') IN ('protocol_error', 'limit') AS is_lost
@@ -45,6 +50,7 @@ http2 AS (
 )
 SELECT
     s.connection_id, s.stream_index, s.protocol, s.is_lost AND s.bytes > 0 AS is_lost, sealed.connection_id IS NOT NULL AS is_sealed,
+    late.bytes IS NOT NULL AS is_late,
     least(greatest(CASE
         WHEN s.protocol IS NULL THEN s.bytes
         WHEN sealed.connection_id IS NOT NULL THEN s.bytes - coalesce(inside.bytes, 0)
@@ -53,8 +59,9 @@ SELECT
             THEN s.bytes - coalesce(messages_of.bytes, 0) - greatest(coalesce(messages_of.cut_bytes, 0) - s.missing_bytes, 0)
         WHEN s.protocol = 'http2' THEN coalesce(http2.bytes, 0)
         WHEN s.is_lost THEN s.bytes - coalesce(inside.bytes, 0) - coalesce(contents.bytes, 0)
-        ELSE 0 END, 0), s.bytes)::BIGINT AS bytes
+        ELSE 0 END, 0) + coalesce(late.bytes, 0), s.bytes)::BIGINT AS bytes
 FROM carriers s
+LEFT JOIN late USING (connection_id, stream_index, direction)
 LEFT JOIN sealed USING (connection_id, stream_index)
 LEFT JOIN inside USING (connection_id, stream_index, direction)
 LEFT JOIN contents USING (connection_id, stream_index, direction)
@@ -73,17 +80,19 @@ SELECT connection_id, 'its beginning was not captured', NULL FROM connections
 WHERE transport = 'tcp' AND role_evidence <> 'handshake' AND bytes_to_server + bytes_to_client > 0
 UNION ALL
 SELECT connection_id, 'cut off where it ends', NULL FROM connections JOIN (
-    SELECT connection_id FROM exchanges WHERE NOT is_complete AND end_reason = 'cut' UNION SELECT connection_id FROM messages WHERE NOT is_complete
+    SELECT connection_id FROM exchanges WHERE end_reason = 'cut' UNION SELECT connection_id FROM messages WHERE NOT is_complete
 ) USING (connection_id) WHERE missing_bytes_to_server + missing_bytes_to_client = 0 AND role_evidence = 'handshake'
 UNION ALL
-SELECT connection_id, CASE WHEN protocol IS NULL THEN 'no known protocol' WHEN is_sealed THEN 'not decrypted' ELSE 'not read: its place was lost' END AS reason, sum(bytes)::BIGINT
+SELECT DISTINCT connection_id, 'which response belongs to which request is not known', NULL FROM exchanges WHERE end_reason = 'unmatched'
+UNION ALL
+SELECT connection_id, CASE WHEN protocol IS NULL THEN 'no known protocol' WHEN is_sealed THEN 'not decrypted' WHEN is_late AND NOT is_lost THEN 'not read: it came before its protocol was known' ELSE 'not read: its place was lost' END AS reason, sum(bytes)::BIGINT
 FROM unread WHERE bytes > 0 OR is_lost GROUP BY ALL;
 
 -- table: what_is_there
 -- of each connection what there is, and what of it is certain
 WITH said AS (
     -- an exchange that was reset, or not answered, is witnessed where nothing is missing
-    SELECT connection_id, is_complete OR (missing_bytes_to_server + missing_bytes_to_client = 0 AND end_reason <> 'cut') AS is_witnessed
+    SELECT connection_id, is_complete OR (missing_bytes_to_server + missing_bytes_to_client = 0 AND end_reason NOT IN ('cut', 'unmatched')) AS is_witnessed
     FROM exchanges JOIN connections USING (connection_id)
     UNION ALL
     SELECT connection_id, is_complete FROM messages
@@ -103,7 +112,7 @@ not_read AS (SELECT connection_id, sum(bytes)::BIGINT AS unread_bytes FROM unrea
 whys AS (
     SELECT connection_id, string_agg(reason, ', ' ORDER BY bytes DESC NULLS LAST, reason) AS why,
         -- what was not read may hold any number of exchanges and messages
-        bool_or(reason NOT IN ('not captured', 'its beginning was not captured', 'cut off where it ends')) AS is_uncounted
+        bool_or(reason NOT IN ('not captured', 'its beginning was not captured', 'cut off where it ends', 'which response belongs to which request is not known')) AS is_uncounted
     FROM reasons GROUP BY ALL
 )
 SELECT

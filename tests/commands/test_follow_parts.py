@@ -1,11 +1,17 @@
 """Following one exchange or message, control frames, what is missing, and TLS of which the store keeps no keys."""
 
+import random
 import re
 import struct
 
 import pytest
 
 import analyzer
+from analyzer import protocols
+from analyzer.dissector import TO_CLIENT, TO_SERVER, Context
+from analyzer.http.semantics import HttpExchangeRecord
+from analyzer.scope import Scope
+from analyzer.stream import Stream
 
 
 @pytest.fixture
@@ -131,3 +137,29 @@ def test_inputs_that_cannot_be_read_are_named_the_others_read_and_the_status_is_
     assert kept.status == 1
     rows = unmux("query", tmp_path / "out.duckdb", "SELECT kind FROM anomalies WHERE connection_id IS NULL", "-f", "csv")
     assert rows.out.splitlines() == ["kind", "unreadable_capture"]
+
+
+def test_bytes_that_went_by_before_their_protocol_was_known_are_not_told_to_be_missing():
+    context = Context(protocols.dissectors())
+    told = []
+
+    class Listener:
+        def write(self, stream_index, direction, timestamp, kind, data):
+            told.append((kind, data))
+
+        def turn(self, stream_index, direction, index):
+            """Whose it is does not matter."""
+
+        def outlet(self, stream_index, index, part):
+            """Contents are not wanted on their own."""
+
+    context.taps = {1: Listener()}
+    stream = Stream(Scope(context, 1, "tcp", 80, roles_proven=True))
+    stream.gap(TO_CLIENT, 500, 500, 5, 1)
+    for packet in range(40):
+        stream.feed(TO_CLIENT, random.Random(packet).randbytes(5_000), 10, 10, packet)
+    stream.feed(TO_SERVER, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 30, 30, 50)
+    rows = stream.feed(TO_CLIENT, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40, 40, 51)
+    assert stream.protocol == "http1"
+    assert [row.status_code for row in rows if isinstance(row, HttpExchangeRecord)] == [200]
+    assert [data for kind, data in told if kind == "missing"] == [b"500"]

@@ -147,3 +147,23 @@ def test_of_a_websocket_only_the_messages_that_were_read_are_witnessed() -> None
         (row,) = sections(store)["Connections"]
     assert (row["said"], row["witnessed_percent"], row["why"]) == (2, None, "not read: its place was lost, not captured")
     assert row["bytes_percent"] == pytest.approx(100 * 800 / 1010)
+
+
+def test_bytes_before_a_protocol_was_recognised_were_not_read() -> None:
+    rows = [
+        connection(1, 1000, 0), StreamRecord(1, 0, None, 0, "http1", bytes_to_server=500, bytes_to_client=500),
+        exchange(1, 0, "complete", True),
+        AnomalyRecord(connection_id=1, stream_index=0, direction="to_client", kind="recognised_late", found="300 bytes before it was"),
+    ]  # fmt: skip
+    with store_of(rows) as store:
+        assert reasons(store) == [("not read: it came before its protocol was known", 1, 300)]
+        ((row,),) = [sections(store)["Connections"]]
+    assert (row["witnessed_percent"], row["bytes_percent"]) == (None, 70.0)
+
+
+def test_exchanges_whose_response_is_not_certain_are_not_witnessed() -> None:
+    rows = [connection(1, 100, 0), exchange(1, 1, "unmatched", True), exchange(1, 3, "complete", True)]
+    with store_of(rows) as store:
+        assert reasons(store) == [("which response belongs to which request is not known", 1, None)]
+        ((row,),) = [sections(store)["Connections"]]
+    assert row["witnessed_percent"] == 50.0
