@@ -40,7 +40,9 @@ class PipeFile:
         """The next bytes; empty at the end, or when ``idle`` ended it."""
         while self._idle():
             if self._poll.poll(WAIT_MILLISECONDS):
-                return os.read(self._descriptor, size)
+                block = os.read(self._descriptor, size)
+                self._idle()  # keys of what was read may have come since
+                return block
         return b""
 
     def close(self) -> None:
@@ -64,6 +66,7 @@ class GrowingFile:
         while self._idle():
             block = self._file.read(size)
             if block:
+                self._idle()  # keys of what was read may have come since
                 return block
             if is_last:
                 return b""

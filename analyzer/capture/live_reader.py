@@ -9,7 +9,7 @@ from analyzer.capture.compression import Source
 from analyzer.capture.reader import CaptureReader
 
 Idle = Callable[[], bool]
-"""Called whenever a source waits for packets, and at least once for each block it reads; False ends reading."""
+"""Called whenever a source waits for packets, and for each block between its coming and its being read; False ends reading."""
 
 WAIT_MILLISECONDS = 50  # for packets, before ``Idle`` is called again: how soon a signal or a duration is heard
 

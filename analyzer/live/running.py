@@ -16,7 +16,6 @@ from analyzer.records import AnomalyRecord
 
 SEAL_SECONDS: Final = 0.5  # between two segments; a row is visible within one and the time to write it
 TICK_SHARE: Final = 10  # of the time, one part in so many at most goes into rows of what is open
-KEY_SECONDS: Final = 0.05  # between two looks at the key logs; keys are written before what they decrypt is sent
 BEHIND_NANOSECONDS: Final = 1_000_000_000  # a packet is read sooner than that after it came
 COLLECT_SECONDS: Final = 300.0  # between two runs of the garbage collector
 
@@ -37,7 +36,6 @@ class Running:
         self._show = show
         self._end_at: float | None = None
         self._key_logs: list[FollowedKeyLog] = []
-        self._keys_at = 0.0
         self._seal_at = 0.0
         self._collect_at = time.monotonic() + COLLECT_SECONDS
         self._sealed_packets = -1
@@ -84,10 +82,8 @@ class Running:
         now = time.monotonic()
         if self.signal is not None or (self._end_at is not None and now >= self._end_at):
             return False
-        if now >= self._keys_at:
-            for key_log in self._key_logs:
-                key_log.look()
-            self._keys_at = now + KEY_SECONDS
+        for key_log in self._key_logs:  # each time: keys are written before what they decrypt is sent
+            key_log.look()
         analysis, outlet = self.analysis, self._outlet
         if analysis is not None and outlet is not None and (now >= self._seal_at or outlet.segments.is_full):
             self._seal(analysis, outlet, now)
