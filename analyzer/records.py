@@ -99,7 +99,7 @@ class FieldLineRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("captures", "input file or interface")
+@record("captures", "input file or interface", key=("capture_index",))
 class CaptureRecord(Record):
     """An input: a file, standard input or an interface."""
 
@@ -122,7 +122,7 @@ class CaptureRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("connections", "TCP connection or UDP flow")
+@record("connections", "TCP connection or UDP flow", key=("connection_id",))
 class ConnectionRecord(Record):
     """A TCP connection or UDP flow."""
 
@@ -169,7 +169,7 @@ class ConnectionRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("streams", "stream, at every depth; stream 0 is the connection's own bytes")
+@record("streams", "stream, at every depth; stream 0 is the connection's own bytes", key=("connection_id", "stream_index"))
 class StreamRecord(Record):
     """A stream: a connection's bytes, an HTTP/2 stream, a WebSocket inside either."""
 
@@ -193,7 +193,11 @@ class StreamRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("stalls", "time in which bytes that had arrived, or were ready to be sent, could not be delivered")
+@record(
+    "stalls",
+    "time in which bytes that had arrived, or were ready to be sent, could not be delivered",
+    key=("connection_id", "stall_index"),
+)
 class StallRecord(Record):
     """A hole in TCP that was filled, or a window at zero: the receive window of TCP, a flow-control window of HTTP/2."""
 
@@ -212,7 +216,7 @@ class StallRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("stalled_streams", "stream that a stall made wait")
+@record("stalled_streams", "stream that a stall made wait", key=("connection_id", "stall_index", "stream_index"))
 class StalledStreamRecord(Record):
     """Which stream waited, and how long, because of a stall."""
 

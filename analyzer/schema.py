@@ -88,6 +88,7 @@ class Table:
     record: type
     exchange: Mapping[str, str]  # column of the view `exchanges` -> SQL expression over this table
     message: Mapping[str, str]  # column of the view `messages` -> SQL expression over this table
+    key: tuple[str, ...] = ()  # the columns that tell its rows apart, where there are such
 
     @property
     def columns(self) -> list[Column]:
@@ -161,12 +162,17 @@ def _column(name: str, hint: object) -> Column:
 
 
 def record(
-    table: str, row: str, *, exchange: Mapping[str, str] | None = None, message: Mapping[str, str] | None = None
+    table: str,
+    row: str,
+    *,
+    key: tuple[str, ...] = (),
+    exchange: Mapping[str, str] | None = None,
+    message: Mapping[str, str] | None = None,
 ) -> Callable[[type[T]], type[T]]:
-    """Declare the decorated class as the record of ``table``, whose rows are one per ``row``."""
+    """Declare the decorated class as the record of ``table``, whose rows are one per ``row`` and told apart by ``key``."""
 
     def declare(cls: type[T]) -> type[T]:
-        cls.__table__ = Table(table, row, cls, exchange or {}, message or {})  # type: ignore[attr-defined]  # the one attribute records share
+        cls.__table__ = Table(table, row, cls, exchange or {}, message or {}, key)  # type: ignore[attr-defined]  # the one attribute records share
         return cls
 
     return declare

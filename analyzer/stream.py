@@ -246,17 +246,19 @@ class Stream:
         name: str | None,
         protocol_stream_id: str | None = None,
         facts: Facts | None = None,
-        stream_index: i64 = -1,
         carrier: Carrier | None = None,
+        within: i64 = -1,
     ) -> "Stream":
         """Open a stream inside this one, dissected by ``name``, or by probing when that is None.
 
-        ``stream_index`` is given where the number was taken before (``scope.new_stream_index()``), ``carrier`` where what
-        receivers had of the connection tells what they had of the child.
+        ``carrier`` is given where what receivers had of the connection tells what they had of the child, ``within`` where
+        the child is in a stream that the dissector of this one has opened itself (``scope.new_stream_index()``).
         """
-        if stream_index < 0:
-            stream_index = self.scope.new_stream_index()
-        return Stream(self.scope, self, name, protocol_stream_id, facts, stream_index, carrier)
+        child = Stream(self.scope, self, name, protocol_stream_id, facts, self.scope.new_stream_index(), carrier)
+        if within >= 0:
+            child.parent_index = within
+            child.depth += 1
+        return child
 
     def decline(self, direction: i64, length: i64) -> None:
         """Say that the next ``length`` bytes of a direction are not needed; ``skipped`` tells when they have gone by.

@@ -1,7 +1,7 @@
 """Every capture that others made is taken apart to its end: nothing raises, no dissector fails, and the store takes all rows."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,13 @@ def rows_of(path: Path) -> list[Any]:
     return kept.rows
 
 
+def repeated_keys(rows: list[Any]) -> list[str]:
+    """The tables and keys of more than one row."""
+    keyed = ((table_of(type(row)), row) for row in rows)
+    keys = Counter((table.name, tuple(getattr(row, name) for name in table.key)) for table, row in keyed if table.key)
+    return [f"{name} {key}" for (name, key), count in keys.items() if count > 1]
+
+
 def faults_of(rows: list[Any], line: dict[str, str]) -> list[str]:
     """What is wrong with the rows of a capture, whatever it holds."""
     faults = [
@@ -77,7 +84,7 @@ def faults_of(rows: list[Any], line: dict[str, str]) -> list[str]:
             continue  # an anomaly may be of a stream that nothing was delivered to
         if (connection_id, stream_index) not in streams:
             faults.append(f"{type(row).__name__} of no stream: {connection_id}, {stream_index}")
-    return faults
+    return faults + [f"{name} twice" for name in repeated_keys(rows)]
 
 
 def test_the_index_has_all_captures(shared_captures: Path) -> None:

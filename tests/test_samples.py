@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import analyzer
+from analyzer.commands import reference
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_pcaps"
+CAPTURES = sorted(SAMPLES.rglob("*.pcap*"))
 EXPECTED = sorted(SAMPLES.rglob("*.expected.json"))
 ORDER = {
     "connections": "started_at, connection_id",
@@ -22,7 +24,10 @@ ORDER = {
     "stalls": "started_at, connection_id, stall_index",
     "tls_handshakes": "client_hello_at, connection_id",
 }
-STREAMED = "(SELECT t.*, s.protocol_stream_id FROM {} t JOIN streams s USING (connection_id, stream_index))"
+# the number of the HTTP/2 stream that a row is on, or that a stream of its own is in
+STREAMED = """(SELECT t.*, coalesce(s.protocol_stream_id, p.protocol_stream_id) AS protocol_stream_id
+    FROM {} t JOIN streams s USING (connection_id, stream_index)
+    LEFT JOIN streams p ON p.connection_id = s.connection_id AND p.stream_index = s.parent_index)"""
 
 
 def is_satisfied(wanted: Any, found: Any) -> bool:
@@ -65,7 +70,17 @@ def test_a_sample_gives_the_rows_that_its_peers_logged(path: Path) -> None:
         store.close()
 
 
+@pytest.mark.parametrize("capture", CAPTURES, ids=[str(path.relative_to(SAMPLES)) for path in CAPTURES])
+def test_the_rows_of_every_table_are_told_apart_by_its_key(capture: Path) -> None:
+    with analyzer.analyze([str(capture)], content="store") as store:
+        for table in reference.all_tables():
+            if table.key:
+                repeated = store.sql(
+                    f"SELECT {', '.join(table.key)}, count(*) FROM {table.name} GROUP BY ALL HAVING count(*) > 1"
+                )
+                assert (table.name, repeated.fetchall()) == (table.name, [])
+
+
 def test_every_sample_says_what_is_expected_of_it() -> None:
-    captures = list(SAMPLES.rglob("*.pcap*"))
-    assert captures
-    assert [path.name for path in captures if not path.with_name(f"{path.name.split('.')[0]}.expected.json").exists()] == []
+    assert CAPTURES
+    assert [path.name for path in CAPTURES if not path.with_name(f"{path.name.split('.')[0]}.expected.json").exists()] == []

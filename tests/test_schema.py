@@ -49,6 +49,7 @@ def test_types_come_from_the_annotation_and_the_name() -> None:
 def test_every_column_is_named_and_described_by_the_rules(table: Table) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9_]*", table.name)
     assert table.row
+    assert set(table.key) <= {column.name for column in table.columns if column.python_type is not bytes}
     for column in table.columns:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", column.name)
         assert column.doc

@@ -42,10 +42,9 @@ class Half(Window):
 class HeldPiece:
     """Content out of one packet."""
 
-    def __init__(self, timestamp: i64, released: i64, packet: i64) -> None:
+    def __init__(self, timestamp: i64, packet: i64) -> None:
         self.data = bytearray()
         self.timestamp = timestamp
-        self.released = released
         self.packet = packet
 
 

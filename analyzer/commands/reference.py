@@ -100,8 +100,9 @@ def markdown(found: list[Table]) -> str:
     """The table reference of the documentation."""
     parts = [_PREFACE]
     for table in found:
+        key = f" Key: {', '.join(f'`{name}`' for name in table.key)}." if table.key else ""
         parts.append(
-            f"\n## {table.name}\n\nOne row per {table.row}.\n\n| column | type | stability | meaning |\n| --- | --- | --- | --- |\n"
+            f"\n## {table.name}\n\nOne row per {table.row}.{key}\n\n| column | type | stability | meaning |\n| --- | --- | --- | --- |\n"
         )
         for column in table.columns:
             parts.append(

@@ -207,7 +207,7 @@ class Http2Conversation(FrameReceiver):
         """Bytes of the DATA frame under way waited behind a hole in TCP."""
         side = self._side(direction)
         exchange = side.exchange
-        if exchange is not None and not exchange.has_tunnel:
+        if exchange is not None:
             self._streams.wait(side, exchange)
 
     def begin_data(self, direction: i64, stream_id: i64, length: i64, content_length: i64, flags: i64) -> bool:

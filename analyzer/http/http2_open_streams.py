@@ -292,10 +292,10 @@ class OpenStreams:
             self._write(exchange, reason)
 
     def _write(self, exchange: Exchange, reason: CloseReason | None) -> None:
-        """Make a stream's rows; a tunnel makes the row of its stream itself."""
+        """Make a stream's rows, and end what is in it."""
         ended = self._rows.end_exchange(exchange, reason)
         if exchange.has_tunnel:
             self._tunnels.end(exchange, reason)
         else:
             self._tunnels.forget(exchange)
-            self._rows.add_stream(exchange, reason, ended)
+        self._rows.add_stream(exchange, reason, ended)

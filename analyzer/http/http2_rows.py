@@ -147,13 +147,12 @@ class Http2Rows:
         return "cut"
 
     def open_rows(self, exchange: Exchange) -> Rows:
-        """The rows, as they stand, of an exchange that is not over, and of its stream unless that is a tunnel."""
+        """The rows, as they stand, of an exchange that is not over, and of its stream."""
         made = self.made
         self.made = []
         if exchange.request.has_begun or exchange.response.has_begun:
             self._add_exchange(exchange, None, None, None, None)
-        if not exchange.has_tunnel:
-            self.add_stream(exchange, None, None)
+        self.add_stream(exchange, None, None)
         rows = self.made
         self.made = made
         return rows
@@ -206,7 +205,7 @@ class Http2Rows:
         )
 
     def add_stream(self, exchange: Exchange, reason: CloseReason | None, ended: str | None) -> None:
-        """Make the row of a stream that carries nothing but an exchange, which ``ended``; None while it has not."""
+        """Make the row of the stream of an exchange, which ``ended``; None while it has not."""
         request = exchange.request
         response = exchange.response
         end_reason = self._stream.end_reason
@@ -220,7 +219,7 @@ class Http2Rows:
                 exchange.index,
                 self._stream.stream_index,
                 self._stream.depth + 1,
-                None if exchange.may_be_tunnel() else "http2",
+                "http2",
                 str(exchange.number),
                 exchange.started_at,
                 exchange.ended_at,

@@ -34,7 +34,7 @@ class Tunnels:
         framer = side.framer
         held = exchange.held
         cost: i64 = len(piece)
-        is_new = not held or held[-1].packet != framer.packet or held[-1].released != framer.released
+        is_new = not held or held[-1].packet != framer.packet
         if is_new:
             cost += limits.HTTP2_TUNNEL_PIECE_BYTES
         of_connection = self.memory + cost > limits.HTTP2_TUNNELS_HELD_BYTES
@@ -46,7 +46,7 @@ class Tunnels:
             self._rows.object_to(side, exchange, "limit", required, "more", "")
             return
         if is_new:
-            held.append(HeldPiece(framer.timestamp, framer.released, framer.packet))
+            held.append(HeldPiece(framer.timestamp, framer.packet))
         held[-1].data += piece
         exchange.held_bytes += len(piece)
         exchange.held_cost += cost
@@ -68,7 +68,7 @@ class Tunnels:
         """The response to CONNECT: with a 2xx status, what follows belongs to another protocol."""
         exchange.is_connect = False
         held = self._release(exchange)
-        if exchange.status >= 300:
+        if exchange.status < 0 or exchange.status >= 300:
             return
         name: str | None = None
         facts: Facts = {}
@@ -78,12 +78,13 @@ class Tunnels:
                 facts["sec-websocket-extensions"] = joined_values(lines, b"sec-websocket-extensions")
                 facts["sec-websocket-protocol"] = joined_values(lines, b"sec-websocket-protocol")
         framer = side.framer
-        tunnel = self._stream.child(name, str(exchange.number), facts, exchange.index)
+        tunnel = self._stream.child(name, None, facts, within=exchange.index)
         exchange.has_tunnel = True
         self._open[exchange.number] = tunnel
         rows = self._rows.made
         for piece in held:
-            rows += tunnel.feed(TO_SERVER, bytes(piece.data), piece.timestamp, piece.released, piece.packet)
+            # its wait belonged to a stall that is over, and is counted where the bytes are: in the HTTP/2 stream
+            rows += tunnel.feed(TO_SERVER, bytes(piece.data), piece.timestamp, piece.timestamp, piece.packet)
         missed = exchange.request.content_bytes - exchange.held_bytes
         if not exchange.request.is_certain:
             rows += tunnel.gap(TO_SERVER, None, None, framer.timestamp, framer.packet)
@@ -97,12 +98,9 @@ class Tunnels:
     def deliver(self, side: Side, exchange: Exchange, data: bytes, position: i64, length: i64) -> None:
         """Content of a stream that is a tunnel."""
         framer = side.framer
-        tunnel = self._open[exchange.number]
-        before = tunnel.stalled_ns
-        self._rows.made += tunnel.deliver(
+        self._rows.made += self._open[exchange.number].deliver(
             side.direction, data, position, length, framer.timestamp, framer.released, framer.packet
         )
-        exchange.stalled += tunnel.stalled_ns - before
 
     def miss(self, side: Side, exchange: Exchange, length: int | None, at_most: int | None) -> None:
         """Content of a stream that is a tunnel is missing."""

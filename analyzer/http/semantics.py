@@ -12,6 +12,7 @@ from analyzer.schema import Masking, Record, capture, conversation, record, time
 @record(
     "http_exchanges",
     "request/response of any HTTP version",
+    key=("connection_id", "stream_index", "exchange_index"),
     exchange={
         "exchange_index": "exchange_index",
         "protocol": "'http/' || http_version",
@@ -36,7 +37,7 @@ class HttpExchangeRecord(Record):
     """An HTTP request and its response."""
 
     connection_id: "Annotated[int, capture('the connection')]"
-    stream_index: "Annotated[int, capture('the stream: 0 for HTTP/1, the HTTP/2 stream otherwise')]"
+    stream_index: "Annotated[int, capture('the stream that HTTP/1 is spoken on, 0 or one inside TLS or a tunnel; of HTTP/2 the stream that the exchange is')]"
     exchange_index: "Annotated[int, capture('number within the stream, from 0, in order of the requests')]" = 0
     http_version: "Annotated[str | None, conversation('1.0, 1.1, 2 or 3')]" = None
     request_method: "Annotated[bytes | None, conversation('method')]" = None
@@ -83,7 +84,11 @@ class HttpFieldSectionRecord(Record):
 
 
 @mypyc_attr(native_class=False)
-@record("http_contents", "HTTP content kept with --content store")
+@record(
+    "http_contents",
+    "HTTP content kept with --content store",
+    key=("connection_id", "stream_index", "exchange_index", "side"),
+)
 class HttpContentRecord(Record):
     """The decoded content of a request or response."""
 

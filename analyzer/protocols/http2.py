@@ -37,7 +37,7 @@ from analyzer.stream import Stream
 
 
 @mypyc_attr(native_class=False)
-@record("http2_connections", "HTTP/2 connection")
+@record("http2_connections", "HTTP/2 connection", key=("connection_id", "stream_index"))
 class Http2ConnectionRecord(Record):
     """An HTTP/2 connection: what each side allowed, and how it ended. Settings are those announced last, as far as seen."""
 

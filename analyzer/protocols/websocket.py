@@ -24,6 +24,7 @@ from analyzer.stream import EVERYTHING, Stream
 @record(
     "websocket_messages",
     "WebSocket message or control frame",
+    key=("connection_id", "stream_index", "message_index"),
     message={
         "message_index": "message_index",
         "protocol": "'websocket'",

@@ -21,10 +21,11 @@ WITH said AS (
 ),
 chosen AS (SELECT * FROM said ORDER BY to_server + to_client DESC, connection_id, stream_index LIMIT 20),
 opened AS (
-    -- the handshake is in the stream around the WebSocket (RFC 6455), or in its own (RFC 8441)
+    -- the handshake is in the stream around the WebSocket (RFC 6455, RFC 8441)
     SELECT c.connection_id, c.stream_index, any_value(coalesce(e.authority, '') || coalesce(e.target, '')) AS target
-    FROM chosen c JOIN streams s USING (connection_id, stream_index) JOIN http_exchanges e ON e.connection_id = c.connection_id
-    WHERE (e.stream_index = c.stream_index AND e.status_code = 200) OR (e.stream_index = s.parent_index AND e.status_code = 101)
+    FROM chosen c JOIN streams s USING (connection_id, stream_index)
+    JOIN http_exchanges e ON e.connection_id = c.connection_id AND e.stream_index = s.parent_index
+    WHERE e.status_code = 101 OR (e.request_method = 'CONNECT' AND e.status_code BETWEEN 200 AND 299)
     GROUP BY ALL
 )
 SELECT

@@ -8,7 +8,7 @@ from analyzer.schema import Record, capture, conversation, record, time
 
 
 @mypyc_attr(native_class=False)
-@record("tls_handshakes", "TLS connection")
+@record("tls_handshakes", "TLS connection", key=("connection_id", "stream_index"))
 class TlsHandshakeRecord(Record):
     """A TLS connection: what its first handshake settled, and what became of its records."""
 

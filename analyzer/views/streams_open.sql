@@ -1,7 +1,12 @@
 -- over streams, connections
 -- change of how many streams or exchanges are open at a time on a connection: 1 for one that opens, -1 for one that ends
 WITH unnamed AS (
-    SELECT connection_id, stream_index, depth, started_at, ended_at FROM streams WHERE protocol_stream_id IS NULL
+    -- what is in a stream that their connection multiplexes counts with it
+    SELECT connection_id, stream_index, depth, started_at, ended_at FROM streams
+    ANTI JOIN (
+        SELECT connection_id, stream_index AS parent_index FROM streams WHERE protocol_stream_id IS NOT NULL
+    ) USING (connection_id, parent_index)
+    WHERE protocol_stream_id IS NULL
 ),
 units AS (
     -- streams that their connection multiplexes

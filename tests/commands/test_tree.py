@@ -32,7 +32,7 @@ def test_streams_of_an_upgraded_connection_are_a_level_deeper(unmux, samples):
 
 def test_a_websocket_over_http2_says_so(unmux, samples):
     out = unmux("tree", samples / "websocket" / "over_http2.pcap", width=120).out
-    assert re.search(r"^├── :1  websocket  stream 1  CONNECT .* → 200  \d+ messages →, \d+ ← ", out, re.M)
+    assert re.search(r"^├── :1  stream 1  CONNECT .* → 200 .*\n│   └── :2  websocket  \d+ messages →, \d+ ← ", out, re.M)
 
 
 def test_targets_give_way_and_lines_stay_in_the_terminal(unmux, samples):

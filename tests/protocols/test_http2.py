@@ -13,6 +13,7 @@ import analyzer
 from analyzer import limits
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
 from analyzer.http.semantics import HttpContentRecord, HttpExchangeRecord, HttpFieldSectionRecord
+from analyzer.protocols.http1 import Http1Dissector
 from analyzer.protocols.http2 import Http2ConnectionRecord, Http2Dissector, Http2FrameRecord
 from analyzer.protocols.websocket import WebSocketDissector, WebSocketMessageRecord
 from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord, StallRecord, StreamRecord
@@ -48,7 +49,7 @@ class Conversation:
     """A stream that is fed frame by frame; each call is a packet of its own, 10 ns after the one before."""
 
     def __init__(self, content: str = "preview", facts: Facts | None = None, *, frames: bool = False, start: bool = True) -> None:
-        context = Context([Http2Dissector, WebSocketDissector], content, frames)
+        context = Context([Http2Dissector, WebSocketDissector, Http1Dissector], content, frames)
         self.heard: list[tuple[int, int, str, bytes]] = []
         self.stream = Stream(Scope(context, 7, "tcp", 80, True), None, "http2", None, facts)
         self.encoders = (hpack.Encoder(), hpack.Encoder())
@@ -443,16 +444,40 @@ def test_a_websocket_over_http2_is_a_stream_inside(early: bool) -> None:
     it.finish()
     messages = [row for row in it.rows if isinstance(row, WebSocketMessageRecord)]
     assert [(row.stream_index, row.direction, row.text) for row in messages] == [
-        (1, "to_server", "hello"),
-        (1, "to_client", "Hello"),
+        (2, "to_server", "hello"),
+        (2, "to_client", "Hello"),
     ]
-    streams = [row for row in it.rows if isinstance(row, StreamRecord) and row.stream_index == 1]
+    streams = [row for row in it.rows if isinstance(row, StreamRecord) and row.stream_index > 0]
     assert [(row.protocol, row.protocol_stream_id, row.parent_index, row.depth, row.end_reason) for row in streams] == [
-        ("websocket", "1", 0, 1, "fin")
+        ("websocket", None, 1, 2, "fin"),
+        ("http2", "1", 0, 1, "complete"),
     ]
     row = it.exchange(1)
     assert (row.request_method, row.target, row.status_code, row.end_reason) == (b"CONNECT", b"/chat", 200, "complete")
     assert (row.request_content_bytes, row.response_content_bytes) == (11, 9)
+
+
+def test_exchanges_inside_a_tunnel_are_not_mixed_with_the_one_that_opened_it() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, [(":method", "CONNECT"), (":authority", "x:80"), ("proxy", "outer")]))
+    it.send(TO_CLIENT, it.response(1, more=[("via", "outer")]))
+    it.send(TO_SERVER, frame(DATA, 0, 1, b"GET /in HTTP/1.1\r\nHost: y\r\n\r\n"))
+    it.send(TO_CLIENT, frame(DATA, END_STREAM, 1, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+    it.send(TO_SERVER, frame(DATA, END_STREAM, 1))
+    it.finish()
+    assert [(row.stream_index, row.exchange_index, row.authority, row.status_code) for row in it.of(HttpExchangeRecord)] == [
+        (2, 0, b"y", 404),
+        (1, 0, b"x:80", 200),
+    ]
+    sections = [(row.stream_index, row.side, [line.name for line in row.fields]) for row in it.of(HttpFieldSectionRecord)]
+    assert sections == [
+        (1, "request", [b":method", b":authority", b"proxy"]),
+        (1, "response", [b":status", b"via"]),
+        (2, "request", [b"Host"]),
+        (2, "response", [b"Content-Length"]),
+    ]
+    streams = [(row.stream_index, row.parent_index, row.depth, row.protocol, row.end_reason) for row in it.of(StreamRecord)]
+    assert streams == [(2, 1, 2, "http1", "fin"), (1, 0, 1, "http2", "complete"), (0, None, 0, "http2", "fin")]
 
 
 CONNECT = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat"), (":authority", "x")]
