@@ -6,9 +6,16 @@ from analyzer.codecs.http1_heads import INVALID_LENGTH, NO_LENGTH, Head
 from analyzer.codecs.http1_messages import CHUNK_LINE, CONTENT, LOST, START, UNTIL_CLOSE
 
 
+def has_content(head: Head) -> bool:
+    """Whether a request's head announces content."""
+    return head.transfer_encoding is not None or (head.content_length != NO_LENGTH and head.content_length != 0)
+
+
 def after_request(head: Head) -> i64:
     """The state after a request's head: ``START`` without content, ``LOST`` where its end is not known."""
-    if head.method == b"CONNECT":  # it has no content: RFC 9110 section 9.3.6
+    if (
+        head.method == b"CONNECT"
+    ):  # it has no content: RFC 9110 section 9.3.6; by RFC 9112 section 6.3 it may, where it is refused
         return START
     if head.is_chunked:
         return CHUNK_LINE

@@ -9,7 +9,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.codecs.http1_exchange import Exchange
-from analyzer.codecs.http1_framing import after_request, after_response
+from analyzer.codecs.http1_framing import after_request, after_response, has_content
 from analyzer.codecs.http1_heads import Head, parse_request_line
 from analyzer.codecs.http1_matching import Matching
 from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
@@ -135,6 +135,8 @@ class Http1Conversation:
         side.reach(timestamp, packet)
         state = after_request(head)
         if state == START:
+            if head.method == b"CONNECT" and has_content(head):
+                side.content_bytes = -1
             self.end_message(side, exchange, timestamp, packet)
         elif state == LOST:
             is_coded = head.transfer_encoding is not None
@@ -199,10 +201,16 @@ class Http1Conversation:
         request = exchange.request
         method = None if request is None else request.method
         if status == 101 or (method == b"CONNECT" and 200 <= status <= 299):
+            if status == 101 and request is not None and request.upgrade is None:
+                required = "an Upgrade field in a request that is answered with 101"
+                section = "RFC 9110 section 7.8"
+                self.rows.note(TO_CLIENT, timestamp, packet, "unrequested_upgrade", required, "none", section)
             self._switch(side, exchange, timestamp, packet)
             return
         if exchange.switches():
             self.requests.is_paused = False
+            if method == b"CONNECT" and exchange.request_content < 0:
+                self.lose(self.requests, timestamp, packet, "what may be content of a CONNECT that was refused")
         self._begin_response_content(side, exchange, head, method, timestamp, packet)
 
     def _begin_response_content(
@@ -318,6 +326,7 @@ class Http1Conversation:
         self.switching = None
         self._stream.hand_over(child)
         requests = self.requests
+        self.matching.end("cut")  # pipelined behind it
         if requests.state != START:
             self._cut_message(requests, "cut", timestamp, packet)
             self.rows.made += child.gap(TO_SERVER, None, None, timestamp, packet)

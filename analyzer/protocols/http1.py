@@ -75,6 +75,9 @@ class Http1Dissector:
         self._requests = conversation.requests
         self._responses = conversation.responses
         self._is_broken = False  # a protocol error ended the reading
+        self._carrier = stream.carrier
+        self._asked: i64 = 0  # bytes towards the server so far
+        self._reached: i64 = 0  # position of the step being read
         self._stall: i64 = -1  # the stall of the bytes being read
 
     @staticmethod
@@ -93,6 +96,8 @@ class Http1Dissector:
         """Take bytes in order."""
         side = self._requests if direction == TO_SERVER else self._responses
         side.is_fresh = False
+        if direction == TO_SERVER:
+            self._asked += len(data)
         self._stall = self._scope.stall_index
         if side.is_paused:
             self._hold(side, Held(data, timestamp, released, packet, self._stall))
@@ -105,6 +110,8 @@ class Http1Dissector:
     def skipped(self, direction: int, length: int, timestamp: int, released: int, packet: int) -> Rows:
         """Count content that was declined."""
         side = self._requests if direction == TO_SERVER else self._responses
+        if direction == TO_SERVER:
+            self._asked += length
         exchange = side.exchange
         if exchange is not None and side.state < LOST:
             wait = released - timestamp
@@ -116,6 +123,8 @@ class Http1Dissector:
     def gap(self, direction: int, length: int | None, at_most: int | None, timestamp: int, packet: int) -> Rows:
         """Step over a hole in content of known length; elsewhere the framing is lost."""
         side = self._requests if direction == TO_SERVER else self._responses
+        if direction == TO_SERVER and length is not None:
+            self._asked += length
         if side.is_paused:
             held = Held(None, timestamp, timestamp, packet, -1)
             held.length = length
@@ -175,7 +184,14 @@ class Http1Dissector:
 
     def _must_wait(self) -> bool:
         """Tell whether a response that begins now must wait for its request."""
-        return self._requests.state < LOST and not self._conversation.matching.knows_next()
+        if self._requests.state >= LOST or self._conversation.matching.knows_next():
+            return False
+        return self._requests.state != START or not self._is_unasked()
+
+    def _is_unasked(self) -> bool:
+        """Tell whether a response that begins now, where all requests are answered, was sent before the next one came."""
+        carrier = self._carrier
+        return carrier is not None and 0 <= carrier.acknowledged(TO_SERVER) <= self._asked
 
     def _hold(self, side: Side, held: Held) -> None:
         if not side.held:
@@ -239,13 +255,20 @@ class Http1Dissector:
 
     def _read(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         """Read bytes; what cannot be read is an error only where a message is known to begin."""
+        conversation = self._conversation
         try:
             self._read_messages(side, data, timestamp, released, packet)
-        except ProtocolError:
-            if side.trust == WITNESSED or self._is_broken:
+        except ProtocolError as error:
+            if side.trust != WITNESSED and not self._is_broken:
+                conversation.lose(side, timestamp, packet, UNDER_WAY)
+                return
+            if side.direction == TO_CLIENT:
                 self._is_broken = True
                 raise
-            self._conversation.lose(side, timestamp, packet, UNDER_WAY)
+            # the response to it may well be readable
+            conversation.rows.show(TO_SERVER, timestamp, "unknown", data[self._reached :])
+            conversation.rows.note(TO_SERVER, timestamp, packet, "protocol_error", error.required, error.found, error.section)
+            conversation.lose(side, timestamp, packet, "")
 
     def _read_messages(self, side: Side, data: bytes, timestamp: i64, released: i64, packet: i64) -> None:
         position: i64 = 0
@@ -268,6 +291,7 @@ class Http1Dissector:
             if wait > 0:
                 side.wait(self._stall, wait)
             side.meet(timestamp, packet)
+            self._reached = position
             event = side.read(data, position)
             if self._is_followed:
                 self._show(side, event, data, position, timestamp)

@@ -759,6 +759,85 @@ def test_half_closed_before_the_upgrade_still_closes_the_child() -> None:
     assert len([row for row in rows if isinstance(row, StreamRecord)]) == 2
 
 
+def test_requests_pipelined_behind_one_that_ended_http1_are_cut() -> None:
+    upgrade = b"GET /b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"
+    rows = run(
+        dialogue(
+            client(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade + b"POST /c HTTP/1.1\r\n"),
+            server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nhello"),
+            *CLOSING,
+        )
+    )
+    assert [(row.target, row.status_code, row.end_reason) for row in exchanges(rows)] == [
+        (b"/a", 101, "complete"),
+        (b"/b", None, "cut"),
+    ]
+    assert anomalies(rows) == ["unrequested_upgrade"]
+    assert WebSocketEar.heard["ear"].sides == [b"POST /c HTTP/1.1\r\n", b"hello"]
+
+
+def test_what_is_pipelined_and_incomplete_when_http1_ends_is_cut() -> None:
+    rows = run(
+        dialogue(
+            client(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPUT /b HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"),
+            server(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+            *CLOSING,
+        )
+    )
+    found = [(row.target, row.status_code, row.request_content_bytes, row.end_reason) for row in exchanges(rows)]
+    assert found == [(b"/a", 101, 0, "complete"), (b"/b", None, None, "cut")]
+
+
+@pytest.mark.parametrize(
+    ("request_content", "required"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk size in hexadecimal"),
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\nabc", "CR LF after a chunk's data"),
+    ],
+    ids=["chunk size", "chunk end"],
+)
+def test_the_answer_to_a_request_with_a_bad_chunk_is_read(request_content: bytes, required: str) -> None:
+    rows = run(
+        dialogue(
+            client(b"POST /a HTTP/1.1\r\nHost: x\r\n" + request_content),
+            server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"),
+            client(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"),
+            server(OK),
+            *CLOSING,
+        )
+    )
+    found = [(row.target, row.status_code, row.request_content_bytes, row.end_reason) for row in exchanges(rows)]
+    assert found == [(b"/a", 400, None, "cut"), (None, 200, None, "no request")]
+    (fault,) = [row for row in rows if isinstance(row, AnomalyRecord)]
+    assert (fault.kind, fault.required, fault.direction) == ("protocol_error", required, "to_server")
+
+
+def test_a_follower_sees_the_chunk_that_cannot_be_read() -> None:
+    context = Context([Http1Dissector])
+    paper = Paper()
+    context.taps = {1: paper}
+    stream = Stream(Scope(context, 1, "tcp", 80, roles_proven=True), name="http1")
+    stream.feed(TO_SERVER, b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", 1, 1, 1)
+    shown = [(kind, data) for _, _, _, kind, data in paper.pieces if kind in ("content", "unknown")]
+    assert shown == [("content", b"ab"), ("unknown", b"zz\r\n")]
+
+
+@pytest.mark.parametrize("content", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+def test_what_follows_a_refused_connect_with_content_is_not_guessed(content: bytes) -> None:
+    rows = run(
+        dialogue(
+            client(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n" + content),
+            server(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno"),
+            client(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"),
+            server(OK),
+            *CLOSING,
+        )
+    )
+    found = [(row.request_method, row.status_code, row.request_content_bytes, row.end_reason) for row in exchanges(rows)]
+    assert found == [(b"CONNECT", 407, None, "complete"), (None, 200, None, "no request")]
+    assert anomalies(rows) == ["framing_lost"]
+
+
 # --- holes ---
 
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"

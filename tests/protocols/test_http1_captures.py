@@ -1,5 +1,6 @@
 """Real captures that others made, against what their projects say is in them (Zeek's http.log)."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,34 @@ def test_content_of_a_gzip_response_is_hashed_decoded(shared_captures: Path) -> 
     assert row.content_encoding == b"x-gzip"
     assert row.response_content_sha256 is not None
     assert (logged["response_body_len"], row.response_content_bytes) == ("19", 39)  # Zeek counts decoded bytes
+
+
+def packet(is_answer: bool, sequence: int, acknowledgment: int, flags: int, payload: bytes = b"") -> bytes:
+    ports = (80, 4000) if is_answer else (4000, 80)
+    tcp = struct.pack("!HHIIBBHHH", *ports, sequence, acknowledgment, 0x50, flags, 65535, 0, 0) + payload
+    ends = [bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])]
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0)
+    return head + ends[is_answer] + ends[not is_answer] + tcp
+
+
+@pytest.mark.parametrize("had", [0, 1], ids=["before it had the request", "after it had the request's first byte"])
+def test_a_response_sent_before_the_server_had_the_request_is_not_its_response(tmp_path: Path, had: int) -> None:
+    """Captured a millisecond before the request either way, as captures with several queues may have it."""
+    request = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    early = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    packets = [
+        packet(False, 99, 0, 2),
+        packet(True, 499, 100, 18),
+        packet(False, 100, 500, 16),
+        packet(True, 500, 100 + had, 24, early),
+        packet(False, 100, 500, 24, request),
+        packet(True, 500 + len(early), 100 + len(request), 24, late),
+    ]
+    data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101)
+    for number, each in enumerate(packets):
+        data += struct.pack("<IIII", 1, 1000 * number, len(each), len(each)) + each
+    path = tmp_path / "early.pcap"
+    path.write_bytes(data)
+    found = [(row.target, row.status_code) for _, row in exchanges(path)]
+    assert found == ([(b"/x", 408), (None, 200)] if had else [(None, 408), (b"/x", 200)])
