@@ -160,6 +160,7 @@ FIELD_BLOCK_COST: Final = 16  # memory of a row for each byte of a field block: 
 HTTP2_PIECE_BYTES: Final = 50  # what a held piece of a frame costs beside its bytes
 HTTP2_TOMBSTONES: Final = 4096  # stream numbers remembered beside the highest one
 HTTP2_SETTINGS_WAITING: Final = 64  # SETTINGS frames not acknowledged yet; peers send one or two
+HTTP2_WINDOW_SHRINKAGES: Final = 64  # of the initial window; each is a walk over the open streams, and real peers enlarge it
 HTTP2_RESPONSES_FIRST: Final = 256  # responses kept whose request has not been delivered yet
 HTTP2_LINGERING_STREAMS: Final = 256  # reset by one side, kept for what the other has already sent
 HTTP2_TUNNEL_HELD_BYTES: Final = 1 << 16  # content of a CONNECT request held until its response is seen

@@ -88,6 +88,7 @@ class Table:
     record: type
     exchange: Mapping[str, str]  # column of the view `exchanges` -> SQL expression over this table
     message: Mapping[str, str]  # column of the view `messages` -> SQL expression over this table
+    exchange_where: str = ""  # condition for rows to be in the view `exchanges`, empty where all are
     key: tuple[str, ...] = ()  # the columns that tell its rows apart, where there are such
 
     @property
@@ -167,12 +168,16 @@ def record(
     *,
     key: tuple[str, ...] = (),
     exchange: Mapping[str, str] | None = None,
+    exchange_where: str = "",
     message: Mapping[str, str] | None = None,
 ) -> Callable[[type[T]], type[T]]:
-    """Declare the decorated class as the record of ``table``, whose rows are one per ``row`` and told apart by ``key``."""
+    """Declare the decorated class as the record of ``table``, whose rows are one per ``row`` and told apart by ``key``.
+
+    ``exchange`` and ``message`` say how rows appear in the views, ``exchange_where`` which do.
+    """
 
     def declare(cls: type[T]) -> type[T]:
-        cls.__table__ = Table(table, row, cls, exchange or {}, message or {}, key)  # type: ignore[attr-defined]  # the one attribute records share
+        cls.__table__ = Table(table, row, cls, exchange or {}, message or {}, exchange_where, key)  # type: ignore[attr-defined]  # the one attribute records share
         return cls
 
     return declare

@@ -26,6 +26,11 @@ def next_protocol(exchange: Exchange) -> tuple[str | None, dict[str, str]]:
     return None, facts
 
 
+def goes_on_in_http2(exchange: Exchange) -> bool:
+    """Whether HTTP/2 has the response to a request that is known (RFC 7540 section 3.2)."""
+    return exchange.request is not None and next_protocol(exchange)[0] == "http2"
+
+
 def _add_request(facts: dict[str, str], exchange: Exchange) -> None:
     """What HTTP/2 must know of the request it answers on stream 1 (RFC 7540 section 3.2)."""
     request = exchange.request
@@ -38,6 +43,7 @@ def _add_request(facts: dict[str, str], exchange: Exchange) -> None:
     facts["upgrade_request_started_at"] = str(exchange.request_started_at)
     if exchange.request_ended_at >= 0:
         facts["upgrade_request_ended_at"] = str(exchange.request_ended_at)
+    facts["upgrade_request_content_bytes"] = str(exchange.request_content)
     facts["upgrade_request_packet"] = str(exchange.first_packet)
 
 

@@ -13,6 +13,13 @@ HEADER: Final = 0  # what a field section is, where the capture does not show wh
 TRAILER: Final = 1
 AMBIGUOUS: Final = 2
 
+_METHOD: Final = 1  # pseudo-header fields of a request, as bits
+_SCHEME: Final = 2
+_PATH: Final = 4
+_AUTHORITY: Final = 8
+_PROTOCOL: Final = 16
+_COLON: Final = 58
+
 
 class Half(Window):
     """One direction of a stream: what it carried so far, and its sender's window, counted from the initial window size."""
@@ -70,6 +77,7 @@ class Exchange:
         self.has_content_length = False  # of the response
         self.early_response: list[FieldLine] | None = None  # the response header where it came before the request
         self.fields_complete = True
+        self.pseudo_fault = ""  # what is wrong with the pseudo-header fields of the section read last
         self.reset_code: i64 = -1
         self.reset_direction: i64 = -1
         self.is_reset_by_both = False
@@ -105,6 +113,10 @@ class Exchange:
         self.memory = taken
         return more
 
+    def half(self, direction: i64) -> Half:
+        """The request, or the response, by the direction that it goes (0 is to the server)."""
+        return self.response if direction else self.request
+
     def is_witnessed(self) -> bool:
         """Whether it was seen from its beginning, and no frame of it can have been missed."""
         return self.request.has_header and not self.is_holed
@@ -134,40 +146,71 @@ class Exchange:
         """Take from a request's fields what its row shows (RFC 9113 section 8.3.1); returns the host field."""
         host: bytes | None = None
         is_known = True
+        is_regular = False
+        seen: i64 = 0
         for line in lines:
             name = line.name
             if name is None:
                 is_known = False
             elif name.startswith(b":"):
-                size = len(name)
-                if size == 7:
-                    if name == b":method":
-                        self.method = line.value
-                    elif name == b":scheme":
-                        self.scheme = line.value
-                elif size == 5:
-                    if name == b":path":
-                        self.target = line.value
-                elif name == b":authority":
-                    self.authority = line.value
-                elif name == b":protocol":
-                    self.protocol = line.value
-            elif len(name) == 4 and name == b"host":
-                host = line.value
-        if self.authority is None and is_known:
+                if is_regular:
+                    self.pseudo_fault = "one after other fields"
+                seen = self._read_pseudo(name, line.value, seen)
+            else:
+                is_regular = True
+                if len(name) == 4 and name == b"host":
+                    host = line.value
+        if is_known and seen & _AUTHORITY == 0:
             self.authority = host
         return host
+
+    def _read_pseudo(self, name: bytes, value: bytes | None, seen: i64) -> i64:
+        """Take a pseudo-header field of a request; returns which were ``seen``. A repeated one is unknown where it differs."""
+        size = len(name)
+        if size == 7:
+            if name == b":method":
+                self.method = self._only(value, self.method, seen & _METHOD)
+                return seen | _METHOD
+            if name == b":scheme":
+                self.scheme = self._only(value, self.scheme, seen & _SCHEME)
+                return seen | _SCHEME
+        elif size == 5:
+            if name == b":path":
+                self.target = self._only(value, self.target, seen & _PATH)
+                return seen | _PATH
+        elif name == b":authority":
+            self.authority = self._only(value, self.authority, seen & _AUTHORITY)
+            return seen | _AUTHORITY
+        elif name == b":protocol":
+            self.protocol = self._only(value, self.protocol, seen & _PROTOCOL)
+            return seen | _PROTOCOL
+        return seen
+
+    def _only(self, value: bytes | None, known: bytes | None, is_repeated: i64) -> bytes | None:
+        if not is_repeated:
+            return value
+        self.pseudo_fault = "one twice"
+        return known if known == value else None
 
     def read_response(self, lines: list[FieldLine]) -> bool:
         """Take from a response's fields what its row shows; says whether all their names are known."""
         is_known = True
         has_encoding = False
+        is_regular = False
+        statuses = 0
         for line in lines:
             name = line.name
             if name is None:
                 is_known = False
             else:
                 size = len(name)
+                if size > 0 and name[0] == _COLON:
+                    if is_regular:
+                        self.pseudo_fault = "one after other fields"
+                    if name == b":status":
+                        statuses += 1
+                    continue
+                is_regular = True
                 if size == 12:
                     if name == b"content-type":
                         self.content_type = line.value
@@ -177,6 +220,10 @@ class Exchange:
                     has_encoding = True
         if has_encoding and is_known:
             self.content_encoding = content_encoding_of(lines)
+        if statuses > 1:
+            self.pseudo_fault = "one twice"
+            if len({line.value for line in lines if line.name == b":status"}) > 1:
+                self.status = -1
         return is_known
 
 
@@ -206,12 +253,30 @@ def role_of(lines: list[FieldLine], is_stream_end: bool) -> i64:
 
 
 def status_of(lines: list[FieldLine]) -> i64:
-    """The status code of a response, -1 where it is unknown or no number (RFC 9113 section 8.3.2)."""
-    if not lines:
+    """The status code of a response, -1 where it does not come first, is unknown or no number (RFC 9113 section 8.3.2)."""
+    if not lines or lines[0].name != b":status":
         return -1
-    line = lines[0]
-    value = line.value
-    if line.name != b":status" or value is None or len(value) != 3:
+    return _status_code(lines[0].value)
+
+
+def misplaced_status_of(lines: list[FieldLine]) -> i64:
+    """The status code of a response that comes after other fields, -1 where none does."""
+    for line in lines:
+        if line.name == b":status":
+            return _status_code(line.value)
+    return -1
+
+
+def has_pseudo(lines: list[FieldLine]) -> bool:
+    """Whether a section has pseudo-header fields."""
+    for line in lines:  # noqa: SIM110  # a generator costs more
+        if line.name is not None and line.name.startswith(b":"):
+            return True
+    return False
+
+
+def _status_code(value: bytes | None) -> i64:
+    if value is None or len(value) != 3:
         return -1
     hundreds: i64 = value[0] - 48  # faster than isdigit() and int()
     tens: i64 = value[1] - 48

@@ -40,6 +40,7 @@ class Side:
         self.stall_index: i64 = -1  # of the window's last stall
         self.initial_window: i64 = DEFAULT_WINDOW  # of its streams
         self.initial_window_at: i64 = -1  # when that last changed
+        self.shrinkages: i64 = 0  # how often it became smaller
         self.settings: dict[int, int] = {}  # that its sender announced
         self.table_size: i64 = DEFAULT_TABLE_SIZE  # that its sender has acknowledged
         self.waiting: list[WaitingSettings] = []  # SETTINGS of the other side that its sender has not acknowledged

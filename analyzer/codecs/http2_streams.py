@@ -107,6 +107,12 @@ class Window:
             self.opened_at = timestamp
             self.opened_packet = packet
 
+    def close(self, timestamp: i64, packet: i64) -> None:
+        """Its sender has learned that it is closed, by what it may send rather than by what it sent."""
+        self.closed_at = timestamp
+        self.closed_packet = packet
+        self.opened_at = -1
+
     def forget(self) -> None:
         """The time it was closed has been told."""
         self.closed_at = -1

@@ -15,7 +15,7 @@ from analyzer.codecs.http1_matching import Matching
 from analyzer.codecs.http1_messages import CHUNK_DATA, CHUNK_LINE, CLOSED, CONTENT, HEAD, LOST, PEEK, START, UNTIL_CLOSE
 from analyzer.codecs.http1_recognition import registered_method
 from analyzer.codecs.http1_side import UNPROVED, UNSEEN, WITNESSED, Side
-from analyzer.codecs.http1_upgrade import next_protocol
+from analyzer.codecs.http1_upgrade import goes_on_in_http2, next_protocol
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason
 from analyzer.errors import ProtocolError
 from analyzer.http.http1_rows import Http1Rows
@@ -268,6 +268,7 @@ class Http1Conversation:
         if side.direction == TO_SERVER:
             exchange.end_request(timestamp, content_bytes)
             if self.switching is exchange:
+                self._note_upgrade(exchange)
                 self._hand_over(exchange, timestamp, packet)
             elif exchange.switches():
                 self._pause_requests(exchange, timestamp, packet)
@@ -311,12 +312,19 @@ class Http1Conversation:
             self.lose(side, timestamp, packet, UNDER_WAY)
             return
         side.content_bytes = 0
+        if exchange.is_request_over:
+            self._note_upgrade(exchange)
         self.end_message(side, exchange, timestamp, packet)
         if exchange.is_request_over:
             self._hand_over(exchange, timestamp, packet)
         else:
             self.switching = exchange
             side.is_paused = True
+
+    def _note_upgrade(self, exchange: Exchange) -> None:
+        """HTTP/1 ends with this exchange; if its response comes in HTTP/2, it is an exchange there."""
+        if exchange.end_reason is None and goes_on_in_http2(exchange):
+            exchange.end_reason = "upgraded"
 
     def _hand_over(self, exchange: Exchange, timestamp: i64, packet: i64) -> None:
         """Open the stream that the connection carries from now on (RFC 9110 sections 7.8 and 9.3.6)."""

@@ -88,7 +88,7 @@ class Http2Conversation(FrameReceiver):
             if direction == TO_SERVER and self._streams.may_be_asked(exchange.number):
                 continue
             exchange.is_holed = True
-            half = exchange.request if direction == TO_SERVER else exchange.response
+            half = exchange.half(direction)
             if half.is_ended:
                 continue
             half.is_certain = False
@@ -156,7 +156,10 @@ class Http2Conversation(FrameReceiver):
             self._streams.reset(side, stream_id, number32(payload, 0))
         elif kind == SETTINGS:
             if flags & ACK:
+                before = side.initial_window
                 self._sides.acknowledge(side)
+                if side.initial_window < before:
+                    self._flow_control.shrink(side, before, self._streams.exchanges)
             else:
                 self._announce(side, parse_settings(payload))
         elif kind == PING:
@@ -197,7 +200,7 @@ class Http2Conversation(FrameReceiver):
         elif stream_id == 0:
             self._flow_control.open_connection(side, increment)
         elif self._sides.windows_certain:
-            exchange = self._streams.find_or_open(side, stream_id)
+            exchange = self._streams.find(side, stream_id, "WINDOW_UPDATE")
             if exchange is not None:
                 self._flow_control.open_stream(side, exchange, increment)
 
@@ -213,7 +216,10 @@ class Http2Conversation(FrameReceiver):
     def begin_data(self, direction: i64, stream_id: i64, length: i64, content_length: i64, flags: i64) -> bool:
         """A DATA frame begins; its content is wanted by a tunnel, a hash, a store or a follower."""
         side = self._side(direction)
-        exchange = self._streams.find_or_open(side, stream_id)
+        exchange = self._streams.find(side, stream_id, "DATA")
+        if exchange is not None and exchange.half(direction).is_ended:
+            self._object_to_late(side, exchange, "DATA")
+            exchange = None
         side.exchange = exchange
         if direction == TO_SERVER and self._streams.unseen.is_watching:
             self._believe(self._streams.unseen.show(stream_id, self._streams.asked))
@@ -251,7 +257,7 @@ class Http2Conversation(FrameReceiver):
         piece = data[position : position + length]
         if exchange.is_connect and direction == TO_SERVER:
             self._tunnels.hold(side, exchange, piece)
-        half = exchange.request if direction == TO_SERVER else exchange.response
+        half = exchange.half(direction)
         content = half.content
         if content is not None and half.missing_bytes == 0 and half.is_certain:
             content.write(piece)
@@ -265,7 +271,7 @@ class Http2Conversation(FrameReceiver):
         exchange = side.exchange
         if exchange is None:
             return
-        half = exchange.request if direction == TO_SERVER else exchange.response
+        half = exchange.half(direction)
         half.missing_bytes += length
         if exchange.has_tunnel and length > 0:
             self._tunnels.miss(side, exchange, length, None)
@@ -297,6 +303,9 @@ class Http2Conversation(FrameReceiver):
         else:
             exchange = self._streams.find_or_open(side, stream_id)
         if exchange is None:
+            return
+        if kind != PUSH_PROMISE and exchange.half(direction).is_ended:
+            self._object_to_late(side, exchange, "HEADERS")
             return
         framer = side.framer
         decoder = side.decoder
@@ -345,6 +354,10 @@ class Http2Conversation(FrameReceiver):
         if proved is not None:
             self._sides.to_server.decoder = proved
         return proved is not None
+
+    def _object_to_late(self, side: Side, exchange: Exchange, frame_type: str) -> None:
+        found = f"{frame_type} on stream {exchange.number}"
+        self._rows.object_to(side, exchange, "stream_error", "nothing after END_STREAM", found, "RFC 9113 section 5.1")
 
     def _object_to_name(self, side: Side, exchange: Exchange, name: bytes) -> None:
         found = name[:64].decode("latin-1")

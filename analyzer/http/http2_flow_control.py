@@ -2,6 +2,7 @@
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.codecs.http2_exchange import Exchange, Half
 from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
@@ -26,6 +27,22 @@ class FlowControl:
         framer = side.framer
         half = exchange.response if side.direction == TO_SERVER else exchange.request
         half.credit(increment, self._sides.opposite(side).initial_window, framer.released, framer.packet)
+
+    def shrink(self, side: Side, before: i64, exchanges: dict[int, Exchange]) -> None:
+        """``side`` has acknowledged a smaller initial window than ``before``: that may shut windows (RFC 9113 section 6.9.2)."""
+        if not self._sides.windows_certain:
+            return
+        framer = side.framer
+        side.shrinkages += 1
+        if side.shrinkages > limits.HTTP2_WINDOW_SHRINKAGES:
+            required = f"at most {limits.HTTP2_WINDOW_SHRINKAGES} times that the initial window becomes smaller"
+            self._rows.object_to(side, None, "limit", required, "more", "")
+            self._sides.windows_certain = False
+            return
+        for exchange in exchanges.values():
+            half = exchange.half(side.direction)
+            if half.has_begun and not half.is_ended and half.spare + side.initial_window <= 0 < half.spare + before:
+                half.close(framer.timestamp, framer.packet)
 
     def use(self, side: Side, exchange: Exchange | None, length: i64) -> None:
         """DATA uses up windows; if one was closed until before, that is a stall."""

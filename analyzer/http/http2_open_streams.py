@@ -71,11 +71,35 @@ class OpenStreams:
             return None
         exchange = self._open(side, stream_id)
         if side.direction == TO_SERVER:
+            if stream_id < self.client_numbers.highest and self._sides.is_complete:
+                found = f"stream {stream_id} after stream {self.client_numbers.highest}"
+                section = "RFC 9113 section 5.1.1"
+                self._rows.object_to(side, exchange, "connection_error", "numbers of new streams that rise", found, section)
             self.give_requests_up(stream_id)
             self.client_numbers.open(stream_id)
         else:
             self._await_request(exchange)
         return exchange
+
+    def find(self, side: Side, stream_id: i64, frame_type: str) -> Exchange | None:
+        """The stream of a frame that opens none (RFC 9113 section 5.1), unless what opens it may be on the way here."""
+        exchange = self.exchanges.get(stream_id)
+        if exchange is not None:
+            return exchange
+        if self._is_idle(side, stream_id):
+            required = "a stream that was opened, but for HEADERS, PUSH_PROMISE and PRIORITY"
+            found = f"{frame_type} on stream {stream_id}"
+            self._rows.object_to(side, None, "connection_error", required, found, "RFC 9113 section 5.1")
+            return None
+        return self.find_or_open(side, stream_id)
+
+    def _is_idle(self, side: Side, stream_id: i64) -> bool:
+        """Whether a stream that is not open is one that this side would have to open, and has not."""
+        if not self._sides.is_complete:
+            return False
+        if side.direction == TO_SERVER:
+            return stream_id & 1 == 1 and self.client_numbers.is_unopened(stream_id)
+        return stream_id & 1 == 0 and self.server_numbers.is_unopened(stream_id)
 
     def promise(self, side: Side, stream_id: i64) -> Exchange | None:
         """Open the stream that the server promises; None where it has been open."""
@@ -201,10 +225,6 @@ class OpenStreams:
     def end_half(self, side: Side, exchange: Exchange, is_timed: bool) -> None:
         """One side of a stream has said everything; its last byte may be missing, then it has no time."""
         half = exchange.request if side.direction == TO_SERVER else exchange.response
-        if half.is_ended:
-            found = f"END_STREAM again on stream {exchange.number}"
-            self._rows.object_to(side, exchange, "stream_error", "nothing after END_STREAM", found, "RFC 9113 section 5.1")
-            return
         half.is_ended = True
         if is_timed:
             half.ended_at = side.framer.timestamp
@@ -216,8 +236,8 @@ class OpenStreams:
         """A stream is given up (RFC 9113 section 6.4)."""
         side.resets += 1
         exchange = self.exchanges.get(stream_id)
-        if exchange is None and self._sides.is_complete and side.direction == TO_CLIENT:
-            exchange = self.find_or_open(side, stream_id)  # its request may be on the way here
+        if exchange is None and self._sides.is_complete:
+            exchange = self.find(side, stream_id, "RST_STREAM")  # its request may be on the way here
         if exchange is None:
             return
         if exchange.reset_code >= 0:
@@ -293,6 +313,13 @@ class OpenStreams:
 
     def _write(self, exchange: Exchange, reason: CloseReason | None) -> None:
         """Make a stream's rows, and end what is in it."""
+        has_begun = exchange.request.has_begun or exchange.response.has_begun
+        if not has_begun and self._sides.is_complete and exchange.number < self.client_numbers.highest:
+            required = "WINDOW_UPDATE and RST_STREAM on streams that were opened"
+            found = f"stream {exchange.number}, which the client has passed over"
+            section = "RFC 9113 section 5.1"
+            at, packet, index = exchange.ended_at, exchange.last_packet, exchange.index
+            self._rows.note(TO_CLIENT, at, packet, "connection_error", required, found, section, None, index)
         ended = self._rows.end_exchange(exchange, reason)
         if exchange.has_tunnel:
             self._tunnels.end(exchange, reason)

@@ -136,13 +136,16 @@ class Http2Rows:
 
     def _end_reason(self, exchange: Exchange, reason: CloseReason | None, is_connection_over: bool) -> str:
         """How an exchange ended, in the words of its row."""
-        if exchange.response.is_ended and (exchange.request.is_ended or exchange.is_request_lost or exchange.reset_code == 0):
+        response = exchange.response
+        if response.is_ended and not response.has_header and response.content_bytes == 0 and self._sides.is_complete:
+            return "no response"  # informational ones, and no other
+        if response.is_ended and (exchange.request.is_ended or exchange.is_request_lost or exchange.reset_code == 0):
             return "complete" if exchange.request.has_begun else "no request"
         if exchange.reset_code >= 0 or reason is CloseReason.RESET or self._sides.goaway_code(exchange, is_connection_over) >= 0:
             return "reset"
         if not exchange.request.has_begun:
             return "no request"
-        if not exchange.response.has_begun and reason is CloseReason.FIN:
+        if not response.has_begun and reason is CloseReason.FIN:
             return "no response"
         return "cut"
 
@@ -164,6 +167,7 @@ class Http2Rows:
         response = exchange.response
         status = exchange.status
         started = request.started_at
+        response_ended_at: i64 = -1 if ended == "no response" else response.ended_at
         error: str | None = None
         if status >= 400:
             error = str(status)
@@ -183,8 +187,8 @@ class Http2Rows:
                 None if started < 0 else started,
                 None if request.ended_at < 0 else request.ended_at,
                 None if response.started_at < 0 else response.started_at,
-                None if response.ended_at < 0 else response.ended_at,
-                duration(started, response.ended_at),
+                None if response_ended_at < 0 else response_ended_at,
+                duration(started, response_ended_at),
                 duration(started, response.started_at),
                 self._stalled(exchange),
                 request.missing_bytes,

@@ -13,7 +13,9 @@ from analyzer.codecs.http2_exchange import (
     Exchange,
     Half,
     content_encoding_of,
+    has_pseudo,
     is_same_authority,
+    misplaced_status_of,
     role_of,
     status_of,
 )
@@ -58,6 +60,7 @@ class Sections:
         request.ended_at = framer.timestamp
         if block is not None:
             self._check_authority(side, exchange, exchange.read_request(lines))
+            self._check_pseudo(side, exchange)
             self._rows.add_section(side, exchange, "request", "push", lines)
 
     def take_request(
@@ -85,7 +88,7 @@ class Sections:
     def _take_request_header(self, side: Side, exchange: Exchange, lines: list[FieldLine], is_stream_end: bool) -> None:
         self._check_authority(side, exchange, exchange.read_request(lines))
         is_known = side.decoder.unknown_lines == 0
-        if exchange.method is None and is_known:
+        if not self._check_pseudo(side, exchange) and exchange.method is None and is_known:
             self._rows.object_to_section(side, exchange, "a request with :method")
         if exchange.method == b"CONNECT":
             self._tunnels.request(side, exchange)
@@ -109,9 +112,23 @@ class Sections:
                 side, exchange, "stream_error", "a host field that is the same as :authority", found, "RFC 9113 section 8.3.1"
             )
 
+    def _check_pseudo(self, side: Side, exchange: Exchange) -> bool:
+        """Object to pseudo-header fields that are repeated or misplaced; says whether there are such."""
+        if not exchange.pseudo_fault:
+            return False
+        required = "each pseudo-header field once, before all other fields"
+        found = f"{exchange.pseudo_fault} on stream {exchange.number}"
+        exchange.pseudo_fault = ""
+        self._rows.object_to(side, exchange, "stream_error", required, found, "RFC 9113 section 8.3")
+        return True
+
     def _take_trailer(self, side: Side, exchange: Exchange, name: str, lines: list[FieldLine], is_stream_end: bool) -> None:
         if not is_stream_end:
             self._rows.object_to_section(side, exchange, "END_STREAM with a trailer section")
+        if has_pseudo(lines):
+            required = "a trailer section without pseudo-header fields"
+            found = f"some on stream {exchange.number}"
+            self._rows.object_to(side, exchange, "stream_error", required, found, "RFC 9113 section 8.1")
         self._rows.add_section(side, exchange, name, "trailer", lines)
 
     # --- responses ---
@@ -126,6 +143,8 @@ class Sections:
             return
         status = status_of(lines)
         is_trailer = half.has_header or (side.is_damaged and status < 0 and role_of(lines, is_stream_end) == TRAILER)
+        if status < 0 and not is_trailer and block is not None and side.decoder.unknown_lines == 0:
+            status = misplaced_status_of(lines)
         self._begin_half(side, half, block)
         if is_trailer:
             if not half.has_header:
@@ -133,7 +152,11 @@ class Sections:
                 exchange.fields_complete = False
             if block is not None:
                 self._take_trailer(side, exchange, "response", lines, is_stream_end)
-        elif 100 <= status < 200 and not is_stream_end:
+        elif 100 <= status < 200:
+            if is_stream_end:
+                required = "an informational response without END_STREAM"
+                found = f"one with it on stream {exchange.number}"
+                self._rows.object_to(side, exchange, "stream_error", required, found, "RFC 9113 section 8.1")
             self._rows.add_section(side, exchange, "response", "informational", lines)
         elif status >= 0:
             half.started_at = side.framer.started_at
@@ -150,6 +173,7 @@ class Sections:
         half.is_certain = True
         exchange.status = status
         is_known = exchange.read_response(lines)
+        self._check_pseudo(side, exchange)
         self._rows.add_section(side, exchange, "response", "header", lines)
         if not exchange.request.has_header:
             exchange.early_response = lines if is_known else None
@@ -210,5 +234,6 @@ class Sections:
         if lines:
             if is_final:
                 exchange.read_response(lines)
+                self._check_pseudo(self._sides.to_client, exchange)
             section = "header" if is_final else "informational"
             self._rows.add_section(self._sides.to_client, exchange, "response", section, lines)

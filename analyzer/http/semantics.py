@@ -32,6 +32,7 @@ from analyzer.schema import Masking, Record, capture, conversation, record, time
         "first_packet": "first_packet",
         "last_packet": "last_packet",
     },
+    exchange_where="end_reason IS DISTINCT FROM 'upgraded'",
 )
 class HttpExchangeRecord(Record):
     """An HTTP request and its response."""
@@ -61,7 +62,7 @@ class HttpExchangeRecord(Record):
     request_content_sha256: "Annotated[str | None, conversation('SHA-256 of the decoded request content, with --content hash or store')]" = None
     response_content_sha256: "Annotated[str | None, conversation('SHA-256 of the decoded response content, with --content hash or store')]" = None
     fields_complete: "Annotated[bool | None, capture('every field name and value of it is certain')]" = None
-    end_reason: "Annotated[str | None, capture('how it ended: complete, reset, no response, no request, cut, unmatched (both may be there, which belongs to which is not known), malformed (a request that cannot be read)')]" = None
+    end_reason: "Annotated[str | None, capture('how it ended: complete, reset, no response, no request, cut, unmatched (both may be there, which belongs to which is not known), malformed (a request that cannot be read), upgraded (answered in HTTP/2, where it has a row too: the view exchanges shows that one)')]" = None
     reset_code: "Annotated[str | None, conversation('error code of RST_STREAM or GOAWAY, by its name in RFC 9113 section 7')]" = (
         None
     )

@@ -225,7 +225,7 @@ class Http2Dissector(Http2Conversation):
         request = exchange.request
         request.has_begun = True
         request.has_header = True
-        request.content_bytes = -1  # its content went by in HTTP/1
+        request.content_bytes = int(facts.get("upgrade_request_content_bytes", "-1"))  # it went by in HTTP/1
         request.is_ended = True
         request.started_at = started_at
         request.ended_at = int(facts.get("upgrade_request_ended_at", "-1"))

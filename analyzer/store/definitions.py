@@ -112,8 +112,13 @@ def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, T
 def views(tables: Mapping[str, Table]) -> dict[str, str]:
     """The SELECT of each view over these tables: the generated ones, and those of ``views/*.sql`` whose tables exist."""
     found = {
-        "exchanges": _union(tables, EXCHANGE_COLUMNS, {table.name: table.exchange for table in tables.values()}),
-        "messages": _union(tables, MESSAGE_COLUMNS, {table.name: table.message for table in tables.values()}),
+        "exchanges": _union(
+            tables,
+            EXCHANGE_COLUMNS,
+            {table.name: table.exchange for table in tables.values()},
+            {table.name: table.exchange_where for table in tables.values()},
+        ),
+        "messages": _union(tables, MESSAGE_COLUMNS, {table.name: table.message for table in tables.values()}, {}),
     }
     for entry in sorted(_VIEWS.glob("*.sql")):
         sql = entry.read_text(encoding="utf-8")
@@ -132,7 +137,12 @@ def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, st
         connection.execute(statement)
 
 
-def _union(tables: Mapping[str, Table], columns: Mapping[str, str], mappings: Mapping[str, Mapping[str, str]]) -> str:
+def _union(
+    tables: Mapping[str, Table],
+    columns: Mapping[str, str],
+    mappings: Mapping[str, Mapping[str, str]],
+    conditions: Mapping[str, str],
+) -> str:
     """UNION ALL of the tables that map at least one of ``columns``; NULL for those a table does not map."""
     selects = []
     for name, mapping in mappings.items():
@@ -144,7 +154,8 @@ def _union(tables: Mapping[str, Table], columns: Mapping[str, str], mappings: Ma
         # rows of every table say their connection and stream
         mapped = {column.name: identifier(column.name) for column in tables[name].columns if _is_place(column)} | dict(mapping)
         parts = [f"({mapped.get(column, 'NULL')})::{kind} AS {identifier(column)}" for column, kind in columns.items()]
-        selects.append(f"SELECT {', '.join(parts)} FROM {identifier(name)}")  # noqa: S608  # declarations only
+        where = f" WHERE {conditions[name]}" if conditions.get(name) else ""
+        selects.append(f"SELECT {', '.join(parts)} FROM {identifier(name)}{where}")  # noqa: S608  # declarations only
     if not selects:
         parts = [f"NULL::{kind} AS {identifier(column)}" for column, kind in columns.items()]
         selects.append(f"SELECT {', '.join(parts)} WHERE false")

@@ -716,13 +716,14 @@ def test_an_upgrade_to_h2c_tells_the_request() -> None:
         "upgrade_request_target": "/up?x",
         "upgrade_request_started_at": "100",
         "upgrade_request_ended_at": "300",
+        "upgrade_request_content_bytes": "3",
         "upgrade_request_packet": "1",
         "http2-settings": "AAMAAABk",
     }
     assert ear.sides == [b"PRI * HTTP/2.0", b"SETTINGS"]
     assert sorted(ear.closed) == [TO_SERVER, TO_CLIENT]
     (row,) = exchanges(rows)
-    assert (row.status_code, row.end_reason, row.request_content_bytes) == (101, "complete", 3)
+    assert (row.status_code, row.end_reason, row.request_content_bytes) == (101, "upgraded", 3)
 
 
 def test_bytes_sent_into_a_tunnel_before_its_answer_belong_to_the_tunnel() -> None:

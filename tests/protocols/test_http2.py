@@ -457,6 +457,183 @@ def test_a_websocket_over_http2_is_a_stream_inside(early: bool) -> None:
     assert (row.request_content_bytes, row.response_content_bytes) == (11, 9)
 
 
+def test_data_and_headers_after_end_stream_are_faults_and_no_content() -> None:
+    it = Conversation("hash")
+    it.send(TO_SERVER, it.request(1, method="POST", end=False) + frame(DATA, END_STREAM, 1, b"sent"))
+    it.send(TO_SERVER, frame(DATA, END_STREAM, 1, b"late") + it.request(1, "/again") + it.request(3))
+    it.send(TO_CLIENT, it.response(1, end=True) + it.response(3, end=True))
+    it.finish()
+    assert it.exchange(1).request_content_bytes == 4
+    assert it.exchange(1).request_content_sha256 == hashlib.sha256(b"sent").hexdigest()
+    assert it.exchange(1).target == b"/"
+    assert it.faults() == [("stream_error", "RFC 9113 section 5.1")] * 2
+    assert it.exchange(2).target == b"/"
+
+
+@pytest.mark.parametrize(
+    ("fields", "row", "is_fault"),
+    [
+        ([(":method", "GET"), (":path", "/one"), ("a", "b"), (":path", "/two")], (b"GET", None, None), True),
+        ([(":method", "GET"), (":path", "/one"), (":path", "/one")], (b"GET", None, b"/one"), True),
+        ([(":method", "GET"), (":path", "/"), ("a", "b"), (":authority", "x")], (b"GET", b"x", b"/"), True),
+        ([(":method", "GET"), (":method", "PUT"), (":path", "/")], (None, None, b"/"), True),
+        (
+            [(":method", "GET"), (":authority", "x"), (":authority", "y"), (":path", "/"), ("host", "z")],
+            (b"GET", None, b"/"),
+            True,
+        ),
+        ([(":method", "GET"), (":path", "/"), ("host", "z")], (b"GET", b"z", b"/"), False),
+    ],
+)
+def test_pseudo_header_fields_that_contradict_each_other_are_unknown(
+    fields: Fields, row: tuple[bytes | None, ...], is_fault: bool
+) -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, fields, end=True))
+    it.send(TO_CLIENT, it.response(1, end=True))
+    it.finish()
+    found = it.exchange(1)
+    assert (found.request_method, found.authority, found.target) == row
+    assert it.faults() == [("stream_error", "RFC 9113 section 8.3")] * is_fault
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([(":status", "200"), (":status", "404")], None),
+        ([(":status", "200"), ("a", "b"), (":status", "200")], 200),
+        ([("a", "b"), (":status", "404")], 404),
+    ],
+)
+def test_a_repeated_or_misplaced_status_is_a_fault(fields: Fields, status: int | None) -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    it.send(TO_CLIENT, it.fields(TO_CLIENT, 1, fields, end=True))
+    it.finish()
+    assert (it.exchange(1).status_code, it.exchange(1).end_reason) == (status, "complete")
+    assert it.faults() == [("stream_error", "RFC 9113 section 8.3")]
+
+
+def test_an_answer_to_connect_that_contradicts_itself_opens_no_tunnel() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.fields(TO_SERVER, 1, CONNECT))
+    it.send(
+        TO_CLIENT, it.fields(TO_CLIENT, 1, [(":status", "200"), (":status", "403")]) + frame(DATA, END_STREAM, 1, b"\x81\x00")
+    )
+    it.finish()
+    assert it.exchange(1).status_code is None
+    assert it.of(WebSocketMessageRecord) == []
+
+
+def test_a_header_section_in_the_place_of_trailers_is_a_fault() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1, "/a", end=False) + it.request(1, "/b"))
+    it.send(TO_CLIENT, it.response(1) + it.response(1, 404, end=True))
+    it.finish()
+    assert (it.exchange(1).target, it.exchange(1).status_code) == (b"/a", 200)
+    assert it.faults() == [("stream_error", "RFC 9113 section 8.1")] * 2
+
+
+def test_an_informational_response_that_ends_its_stream_is_no_response() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    it.send(TO_CLIENT, it.response(1, 103, end=True))
+    it.finish()
+    row = it.exchange(1)
+    assert (row.status_code, row.response_content_bytes, row.response_ended_at, row.end_reason) == (
+        None,
+        None,
+        None,
+        "no response",
+    )
+    assert ("response", "informational") in [(side, section) for _, side, section, _ in it.sections()]
+    assert it.faults() == [("stream_error", "RFC 9113 section 8.1")]
+
+
+@pytest.mark.parametrize("sent", [update(7, 1), reset(7, 8), frame(DATA, 0, 7, b"x")], ids=["window", "reset", "data"])
+def test_a_frame_of_the_client_on_an_idle_stream_opens_none(sent: bytes) -> None:
+    it = Conversation()
+    it.send(TO_SERVER, frame(PRIORITY, 0, 11, bytes(5)) + sent + it.request(9))
+    it.send(TO_CLIENT, it.response(9, end=True))
+    it.finish()
+    assert [row.protocol_stream_id for row in it.of(StreamRecord)] == ["9", None]
+    assert it.exchange(1).status_code == 200
+    assert it.faults() == [("connection_error", "RFC 9113 section 5.1")]
+
+
+@pytest.mark.parametrize("sent", [update(2, 1), reset(2, 8), frame(DATA, 0, 2, b"x")], ids=["window", "reset", "data"])
+def test_a_frame_of_the_server_on_a_stream_that_it_has_not_promised_opens_none(sent: bytes) -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    it.send(TO_CLIENT, sent + it.response(1, end=True))
+    it.finish()
+    assert [row.protocol_stream_id for row in it.of(StreamRecord)] == ["1", None]
+    assert it.faults() == [("connection_error", "RFC 9113 section 5.1")]
+
+
+def test_a_frame_of_the_server_may_come_before_the_request_but_not_without_one() -> None:
+    it = Conversation()
+    it.send(TO_CLIENT, update(1, 1) + update(3, 1))
+    it.send(TO_SERVER, it.request(3))
+    it.send(TO_CLIENT, it.response(3, end=True))
+    it.finish()
+    assert [(row.kind, row.direction, row.stream_index) for row in it.of(AnomalyRecord)] == [("connection_error", "to_client", 1)]
+    assert [row.stream_index for row in it.of(HttpExchangeRecord)] == [2]
+
+
+def test_a_client_whose_stream_numbers_fall_is_objected_to() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(5) + it.request(3))
+    it.send(TO_CLIENT, it.response(5, end=True) + it.response(3, end=True))
+    it.finish()
+    assert it.faults() == [("connection_error", "RFC 9113 section 5.1.1")]
+
+
+@pytest.mark.parametrize("is_opened_by_settings", [False, True])
+def test_a_window_that_settings_shut_is_a_stall(is_opened_by_settings: bool) -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))  # at 30
+    it.send(TO_CLIENT, it.response(1) + frame(DATA, 0, 1, bytes(10_000)))
+    it.send(TO_SERVER, settings(window=100))
+    it.send(TO_CLIENT, frame(SETTINGS, ACK))  # at 60
+    if is_opened_by_settings:
+        it.send(TO_SERVER, settings(window=50_000))
+        it.send(TO_CLIENT, frame(SETTINGS, ACK))  # at 80
+    else:
+        it.send(TO_SERVER, frame(PING, 0, 0, bytes(8)))
+        it.send(TO_SERVER, update(1, 20_000))  # at 80
+    it.send(TO_CLIENT, frame(DATA, END_STREAM, 1, b"the rest"))
+    it.finish()
+    (stall,) = [row for row in it.rows if isinstance(row, StallRecord)]
+    assert (stall.kind, stall.stream_index, stall.started_at, stall.ended_at) == ("stream_window", 1, 60, 80)
+    assert it.exchange(1).stalled_ns == 20
+
+
+def test_a_window_that_settings_shut_once_more_was_not_shut_all_the_time() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    it.send(TO_CLIENT, it.response(1) + frame(DATA, 0, 1, bytes(10_000)))
+    for window in (100, 50_000, 200):
+        it.send(TO_SERVER, settings(window=window))
+        it.send(TO_CLIENT, frame(SETTINGS, ACK))  # the last at 100
+    it.send(TO_SERVER, update(1, 20_000))  # at 110
+    it.send(TO_CLIENT, frame(DATA, END_STREAM, 1, b"the rest"))
+    it.finish()
+    assert [(row.started_at, row.ended_at) for row in it.of(StallRecord)] == [(100, 110)]
+
+
+def test_windows_that_settings_make_smaller_again_and_again_are_not_followed() -> None:
+    it = Conversation()
+    it.send(TO_SERVER, it.request(1))
+    for at in range(limits.HTTP2_WINDOW_SHRINKAGES + 1):
+        it.send(TO_SERVER, settings(window=60_000 - at))
+        it.send(TO_CLIENT, frame(SETTINGS, ACK))
+    it.send(TO_CLIENT, it.response(1) + frame(DATA, END_STREAM, 1, b"x"))
+    it.finish()
+    assert it.faults() == [("limit", None)]
+    assert it.exchange(1).stalled_ns is None
+
+
 def test_exchanges_inside_a_tunnel_are_not_mixed_with_the_one_that_opened_it() -> None:
     it = Conversation()
     it.send(TO_SERVER, it.fields(TO_SERVER, 1, [(":method", "CONNECT"), (":authority", "x:80"), ("proxy", "outer")]))
@@ -890,7 +1067,7 @@ def test_an_upgrade_of_the_wiki_is_followed(shared_captures: Path) -> None:
             "SELECT http_version, target, status_code, response_content_bytes, end_reason FROM http_exchanges ORDER BY stream_index"
         ).fetchall()
     assert found == [
-        ("1.1", "/robots.txt", 101, 0, "complete"),
+        ("1.1", "/robots.txt", 101, 0, "upgraded"),
         ("2", "/robots.txt", 200, 62, "complete"),
         ("2", "/humans.txt", 404, 9, "complete"),
     ]
@@ -907,3 +1084,14 @@ def test_names_of_frames_and_errors_are_those_of_the_public_vectors() -> None:
     payload = goaway["frame"]["frame_payload"]
     assert connection.goaway_to_client_last_stream_id == payload["last_stream_id"]
     assert connection.goaway_to_client_debug == payload["additional_debug_data"].encode()
+
+
+def test_a_request_that_was_upgraded_to_http2_is_one_exchange() -> None:
+    capture = Path(__file__).resolve().parent.parent.parent / "sample_pcaps" / "http2" / "h2c_upgrade.pcap"
+    with analyzer.analyze([str(capture)]) as store:
+        both = store.sql(
+            "SELECT http_version, status_code, end_reason FROM http_exchanges WHERE target = '/index.html' ORDER BY ALL"
+        )
+        assert both.fetchall() == [("1.1", 101, "upgraded"), ("2", 200, "complete")]
+        one = store.sql("SELECT protocol, status, request_bytes, end_reason FROM exchanges WHERE target LIKE '%/index.html'")
+        assert one.fetchall() == [("http/2", "200", 0, "complete")]
