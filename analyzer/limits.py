@@ -42,6 +42,7 @@ PROBE_BYTES: Final = 4096  # a side's first bytes shown to probes; every shipped
 PROBE_HELD_EVENTS: Final = 256  # deliveries held while probing; one-byte segments must not hold memory
 SEARCH_CHAIN_BYTES: Final = 250  # what a chain of frames costs that is followed after a hole
 UNDECIDED_CHUNK_BYTES: Final = 100  # what a piece costs beside its bytes of which it is not known where frames begin
+PROBE_HELD_BYTES: Final = 1 << 16  # of a side while probing, those behind a hole included, which no probe sees
 PROBE_HELD_COST: Final = 150  # what a held delivery costs beside its bytes
 STREAM_DEPTH: Final = 16  # streams inside streams; real stacks stay below 6
 ANOMALIES_PER_KIND: Final = 20  # rows of one kind per connection; the rest are counted in the last one

@@ -131,7 +131,7 @@ class Probing:
             self._choose_turned(turned)
             return True
         self._candidates = possible
-        shown = (len(to_server) >= limits.PROBE_BYTES, len(to_client) >= limits.PROBE_BYTES)
+        shown = (self._has_shown(TO_SERVER, to_server), self._has_shown(TO_CLIENT, to_client))
         is_over = is_last_chance or len(self.held) >= limits.PROBE_HELD_EVENTS
         if is_over or shown[0] or shown[1]:
             if likely is not None:
@@ -146,6 +146,16 @@ class Probing:
             if shown[direction] and self._passing[direction] is None:
                 self._let_pass(direction)
         return False
+
+    def _has_shown(self, direction: i64, first: bytes) -> bool:
+        """Whether enough of a direction was seen; what is behind a hole is not shown to probes, but it is held."""
+        if len(first) >= limits.PROBE_BYTES:
+            return True
+        size: i64 = 0
+        for held in self.held:
+            if held.direction == direction and held.data is not None:
+                size += len(held.data)
+        return size >= limits.PROBE_HELD_BYTES
 
     def _choose(self, candidate: type[Dissector], tells_roles: bool) -> None:
         self.chosen = candidate

@@ -387,10 +387,10 @@ class Stream:
     def _attach(self, chosen: type[Dissector], probing: Probing) -> Rows:
         self.protocol = chosen.name
         self.hold(0)
-        self._dissector = chosen(self, self.facts)
         self._beginnings = None
         self._declined_to_server = self._declined_to_client = 0
         self._passed_to_server = self._passed_to_client = 0
+        self._dissector = chosen(self, self.facts)
         rows: Rows = []
         for direction in (TO_SERVER, TO_CLIENT):
             passing = probing.passing(direction)

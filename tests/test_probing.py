@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer import pipeline, protocols
+from analyzer import limits, pipeline, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context
 from analyzer.http.semantics import HttpExchangeRecord
@@ -172,6 +172,19 @@ def test_a_hole_in_what_was_let_pass_is_counted_once() -> None:
     rows += stream.feed(TO_SERVER, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 20, 20, 2)
     assert (stream.protocol, stream.missing_bytes, stream.bytes_to_client) == ("http1", 1500, 30_000)
     assert [row.found for row in rows if type(row) is AnomalyRecord] == ["30000 bytes before it was"]
+
+
+def test_what_is_behind_a_hole_is_not_held_without_end() -> None:
+    context = Context(protocols.dissectors())
+    stream = Stream(Scope(context, 1, "tcp", 80, roles_proven=True))
+    rows = stream.feed(TO_CLIENT, CONTENT[:100], 10, 10, 1) + stream.gap(TO_CLIENT, 500, 500, 10, 1)
+    for _ in range(20):
+        rows += stream.feed(TO_CLIENT, CONTENT, 20, 20, 2)
+        assert stream.scope.held_bytes < 2 * limits.PROBE_HELD_BYTES
+    rows += stream.feed(TO_SERVER, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 30, 30, 3)
+    rows += stream.feed(TO_CLIENT, OK, 40, 40, 4)
+    assert (stream.protocol, stream.missing_bytes, stream.bytes_to_client) == ("http1", 500, 100 + 20 * 30_000 + len(OK))
+    assert [(row.target, row.status_code) for row in rows if type(row) is HttpExchangeRecord] == [(b"/", 200)]
 
 
 def test_tls_joined_in_a_record_is_known_by_one_of_the_other_side() -> None:
