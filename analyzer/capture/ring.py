@@ -210,8 +210,9 @@ class RingReader(LiveReader):
                 for code, true, false, constant in instructions
             ]
         )
-        held = ctypes.create_string_buffer(packed)
-        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", len(instructions), ctypes.addressof(held)))
+        self._program = ctypes.create_string_buffer(packed)  # must outlive the call, as a local of compiled code would not
+        place = ctypes.addressof(self._program)
+        self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", len(instructions), place))
 
     def _map(self) -> mmap.mmap:
         """Make the ring and bring it into this process' memory."""
