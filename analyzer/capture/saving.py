@@ -17,7 +17,7 @@ class Saver:
         if Path(path).exists() and not force:
             raise CaptureError(f"{path}: exists already; --force replaces it")
         try:
-            self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  # closed by `close`
+            self._file: BinaryIO = Path(path).open("wb" if force else "xb")  # noqa: SIM115  # closed by `close`
             self._writer = PcapngWriter(self._file)
         except OSError as error:
             raise self._unwritten(error) from error
