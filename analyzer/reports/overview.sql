@@ -106,7 +106,7 @@ SELECT unnest([
     || CASE WHEN saved_tcp > 0 THEN
         format('; reuse saved {:,} TCP handshake{}', saved_tcp, if(saved_tcp = 1, '', 's'))
         || CASE WHEN saved_tls > 0 THEN format(' and {:,} of TLS', saved_tls) ELSE '' END
-        || coalesce(CASE WHEN saved_ns < 1e6 THEN format(', {:.3g} µs in all', saved_ns / 1e3) WHEN saved_ns < 1e9 THEN format(', {:.3g} ms in all', saved_ns / 1e6)
+        || coalesce(CASE WHEN saved_ns < 999.5e3 THEN format(', {:.3g} µs in all', saved_ns / 1e3) WHEN saved_ns < 999.5e6 THEN format(', {:.3g} ms in all', saved_ns / 1e6)
             ELSE format(', {:,.1f} s in all', saved_ns / 1e9) END, '')
     ELSE '' END
 ]) AS line
