@@ -35,8 +35,8 @@ Examples:
 \b
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, after what was
 read was stored. Of several captures, those that cannot be read are named on
-standard error and left out, and the status is 1. One that is cut off is read up
-to there, with a warning. A file named like a command is read as ./NAME or
+standard error and left out, and the status is 1. One that is cut off is read
+up to there, with a warning. A file named like a command is read as ./NAME or
 -r NAME.
 
 `unmux COMMAND --help` tells more."""
@@ -225,7 +225,8 @@ def query(
     """Run one SQL query over captures or a store.
 
     There is a table or view of exchanges, of messages, of streams, of connections …; `unmux tables` lists them.
-    place(connection_id, stream_index) is what the reports and `unmux follow` call a stream. Control characters that were
+    place(connection_id, stream_index) is what the reports and `unmux follow` call a stream, with a third argument,
+    exchange_index, an exchange. Control characters that were
     captured are escaped on a terminal and in tables, JSON and Markdown; CSV that goes to a file or pipe has them as they are.
     """
     from analyzer.commands import output as printing

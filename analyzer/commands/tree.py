@@ -10,7 +10,7 @@ from analyzer.errors import UnmuxError, UsageError
 from analyzer.reports.layout import NARROWEST
 from analyzer.reports.values import duration, shortened, size
 from analyzer.store import Store
-from analyzer.text import escape_for_terminal, parse_place, place
+from analyzer.text import escape_for_terminal, parse_part, place
 
 _UNNAMED = {"no request": "(request not captured)", "unmatched": "(request not matched)"}  # by how the exchange ended
 _CONNECTIONS = """
@@ -55,7 +55,7 @@ ORDER BY connection_id, stream_index, exchange_index NULLS FIRST
 def with_connection(given: list[str]) -> tuple[list[str], int | None]:
     """The sources, and the connection that the last argument names, if it is none. UsageError for a stream."""
     *sources, last = given
-    named = parse_place(last)
+    named = parse_part(last)
     if not sources or named is None or Path(last).exists():
         return given, None
     if named[1] is not None:

@@ -26,7 +26,7 @@ def test_the_overview_says_what_was_multiplexed_slow_and_failed(unmux, demo):
     assert "http1 > websocket" in out
     assert re.search(r"41 exchanges over 6 connections: 6\.8 on average, 24 at most; 5 carried several", out)
     assert "up to 8 at a time on one connection; reuse saved 35 TCP handshakes" in out
-    assert re.search(r"^\d+:0 +GET .*/search\?q=slow +200 +\d+ ms", out, re.M)
+    assert re.search(r"^\d+:0\.0 +GET .*/search\?q=slow +200 +\d+ ms", out, re.M)
     assert re.search(r"^502 .*GET 10\.0\.0\.2:8080/cart$", out, re.M)
     assert "reset, CANCEL" in out
 
@@ -57,12 +57,12 @@ def test_connections_of_later_captures_have_names_that_can_be_typed_back(unmux, 
     out = unmux(*both).out
     assert re.search(r"^ +0  keep_alive\.pcap ", out, re.M)
     assert re.search(r"^ +1  demo\.pcapng ", out, re.M)
-    stream, target = re.search(r"^(1/\d+:\d+) +GET \S+?/(search\S*)", out, re.M).groups()
+    stream, target = re.search(r"^(1/\d+:\d+\.\d+) +GET \S+?/(search\S*)", out, re.M).groups()
     assert f"GET /{target} HTTP/1.1" in unmux("follow", *both, stream).out
     connection = stream.partition(":")[0]
     assert f"/{target}" in unmux("tree", *both, connection).out
     assert unmux("tree", *both, stream).status == 2
-    sql = f"SELECT count(*) AS n FROM exchanges WHERE place(connection_id, stream_index) = '{stream}'"
+    sql = f"SELECT count(*) AS n FROM exchanges WHERE place(connection_id, stream_index, exchange_index) = '{stream}'"
     assert int(unmux("query", *both, sql, "-f", "csv").out.split()[1]) > 0
     assert re.search(rf"^ +{connection}  ", unmux("report", "multiplexing", *both).out, re.M)
 
@@ -150,7 +150,7 @@ def test_a_folder_keeps_parquet_and_can_be_asked(unmux, demo, tmp_path):
         (["report", "nope", "{demo}"], 2, r"no report is called 'nope'; there are: anomalies, captures, connections"),
         (["tables", "nope"], 2, r"no table is called 'nope'"),
         (["tables", "-f", "xml"], 2, r"--format takes one of table, csv"),
-        (["follow", "{demo}", "x"], 2, r"follow takes CONNECTION or CONNECTION:STREAM"),
+        (["follow", "{demo}", "x"], 2, r"follow takes a connection, a stream in it or an exchange in that"),
         (["tree", "{demo}", "999"], 1, r"there is no connection 999"),
     ],
 )
