@@ -207,11 +207,9 @@ class CaptureSet:
                 try:
                     self._look_at(path, seen)
                     captures += 1
-                except NoCaptureError as error:
-                    if is_named_like_one:
-                        self.unreadable.append(str(error))
                 except CaptureError as error:
-                    self.unreadable.append(str(error))
+                    if is_named_like_one or not isinstance(error, NoCaptureError):
+                        self.unreadable.append(str(error))
         if not captures:
             last = f" ({self.unreadable[-1]})" if len(self.unreadable) > noted else ""
             raise CaptureError(f"{folder}: required a folder with captures, found none in {files} files{last}")
