@@ -174,8 +174,6 @@ def framing(dissector: type[Dissector]) -> Target:
     found = protocols.dissectors()
     streams = [pieces for pieces in recorded() if _understands(dissector, pieces)]
     name = dissector.name
-    if name == "http2":  # where nothing proves the beginning, it is decided by what there is
-        streams = [pieces for pieces in streams if pieces[0][1].startswith(b"PRI * HTTP/2.0")]
     if not streams:  # it is found inside others: what was upgraded to it
         streams = [pieces for pieces in recorded() if b"upgrade: " + name.encode() in pieces[0][1].lower()]
         name = "http1"
@@ -183,7 +181,7 @@ def framing(dissector: type[Dissector]) -> Target:
     def once(randomness: random.Random) -> bytes:
         pieces = randomness.choice(streams)
         sides = [side for side, _ in pieces]
-        kept = 1 + max(sides.index(side) for side in set(sides)) if name == "http2" or name != dissector.name else 0
+        kept = 1 + max(sides.index(side) for side in set(sides)) if name != dissector.name else 0
         chosen = pieces[:kept] + [(side, changed(data, randomness)) for side, data in pieces[kept:]]
         chosen = [(side, data) for side, data in chosen if data]
         hole = randomness.randrange(len(chosen) + 1) if randomness.random() < 0.3 else -1

@@ -56,8 +56,11 @@ SEARCH_LIMIT: Final = f"frames of at most {limits.HTTP2_SEARCH_BYTES} bytes, to 
 _FLAGS: Final = (0x09, 0x2D, 0x00, 0x00, 0x01, 0x0C, 0x01, 0x00, 0x00, 0x04)  # defined for each frame type
 
 
-def judge(data: bytes, from_server: bool) -> i64:
-    """The points of a chain of frames from the first byte on, BROKEN when there is none; stricter than the standard."""
+def judge(data: bytes, from_server: bool, enough: i64 = limits.PROBE_BYTES) -> i64:
+    """The points of a chain of frames from the first byte on, BROKEN when there is none; stricter than the standard.
+
+    What follows after ``enough`` points is not looked at.
+    """
     points: i64 = 0
     position: i64 = 0
     size: i64 = len(data)
@@ -79,6 +82,8 @@ def judge(data: bytes, from_server: bool) -> i64:
         if gained == BROKEN:
             return BROKEN
         points += gained
+        if points >= enough:
+            return points
     if position < size and (data[position] != 0 or (position + 1 < size and data[position + 1] > DEFAULT_FRAME_SIZE >> 8)):
         return BROKEN
     return points
@@ -155,7 +160,7 @@ def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chanc
             return WAIT
         if begins(data):
             return START
-    points = judge(data, from_server)
+    points = judge(data[: limits.PROBE_BYTES], from_server, CONVINCING)  # so that it does not matter how the bytes come
     if points >= CONVINCING or (is_last_chance and points > 0):
         return SOME_FRAME
     if points == BROKEN or is_last_chance or size >= limits.PROBE_BYTES:

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from analyzer.codecs.http2_search import BROKEN, CONVINCING, FrameSearch, judge
+from analyzer.codecs.http2_search import BROKEN, CONVINCING, WAIT, FrameSearch, first_bytes, judge
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
@@ -152,3 +154,29 @@ def test_random_bytes_do_not_convince() -> None:
         data = randomness.randbytes(randomness.randint(1, 300))
         assert judge(data, False) < CONVINCING
         assert judge(b"\x00\x00" + data, True) < CONVINCING
+
+
+FIRST_PIECES = [
+    bytes.fromhex("0000040105000000078286c0e0"),  # HEADERS, with a reference that nothing explains
+    bytes.fromhex("000004010500000001828684be"),
+    bytes.fromhex("00000401050000000188c0c1c2"),  # a response
+    bytes.fromhex("000000040100000000"),
+    bytes.fromhex("00000c040000000000000300000064000400100000"),
+    bytes.fromhex("00000408000000000000010000"),
+    bytes.fromhex("000005000100000001") + b"hello",
+    b"\0\0\x04\x63broken",
+    b"\xff",
+    b"\0\0",
+    bytes.fromhex("000fa0000000000003") + bytes(4000),
+]
+
+
+@given(st.lists(st.sampled_from(FIRST_PIECES), max_size=6), st.booleans())
+def test_what_the_first_bytes_are_does_not_depend_on_how_they_come(pieces: list[bytes], from_server: bool) -> None:
+    data = b"".join(pieces)
+    verdict = WAIT
+    for size in range(1, len(data) + 1):
+        verdict = first_bytes(data[:size], from_server, True, False)
+        if verdict != WAIT:
+            break
+    assert first_bytes(data, from_server, True, False) == verdict
