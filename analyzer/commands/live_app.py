@@ -11,13 +11,13 @@ LIVE_EXAMPLES = """\
 \b
 Examples:
   sudo unmux live eth0 -f 'tcp port 443' --keylog keys.log
-  unmux live lo -o live/ --keep 1h         meanwhile: unmux query live/ "FROM exchanges"
+  unmux live lo -o live/ --keep 1h         meanwhile: unmux tree live/
   unmux live any --format jsonl | jq .target
   ssh host tcpdump -U -w - | unmux live -
-  unmux live --follow captures/ -o live/   what tcpdump -G or dumpcap -b writes there
+  unmux live --follow captures/ -o live/   what tcpdump -G or -C writes
 
 \b
-Exit status: as of `unmux --help`; 0 after SIGTERM, q or the end of --duration."""
+Exit status: as of `unmux --help`; 0 after SIGTERM, q or --duration."""
 
 
 @app.command(epilog=LIVE_EXAMPLES)
