@@ -81,13 +81,11 @@ def test_a_compressed_certificate_is_what_it_was(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize(
-    "length", [0, len(MESSAGE) - 1, len(MESSAGE) + 1, limits.TLS_MESSAGE_BYTES, limits.TLS_MESSAGE_BYTES + 1]
-)
-def test_a_compressed_certificate_of_another_length_than_it_says_is_a_fault(algorithm, length):
-    with pytest.raises(ProtocolError) as caught:
-        decompressed(compressed(algorithm, MESSAGE, length))
-    assert caught.value.section == "RFC 8879 section 4"
+def test_a_compressed_certificate_of_another_length_than_it_says_is_a_fault(algorithm):
+    for length in (0, len(MESSAGE) - 1, len(MESSAGE) + 1, limits.TLS_MESSAGE_BYTES, limits.TLS_MESSAGE_BYTES + 1):
+        with pytest.raises(ProtocolError) as caught:
+            decompressed(compressed(algorithm, MESSAGE, length))
+        assert caught.value.section == "RFC 8879 section 4"
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
