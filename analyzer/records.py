@@ -202,15 +202,15 @@ class StallRecord(Record):
     """A hole in TCP that was filled, or a window at zero: the receive window of TCP, a flow-control window of HTTP/2."""
 
     connection_id: "Annotated[int, capture('the connection')]"
-    stall_index: "Annotated[int, capture('number within the connection')]"
+    stall_index: "Annotated[int | None, capture('number within the connection, NULL while it lasts')]"
     direction: "Annotated[str, capture('to_server or to_client: the way the bytes went')]"
     kind: "Annotated[str, capture('tcp_hole, tcp_window, connection_window or stream_window')]"
     stream_index: "Annotated[int | None, capture('the stream whose window it was, for stream_window')]" = None
     started_at: "Annotated[int | None, time('first byte that had to wait, or the window reaching zero')]" = None
-    ended_at: "Annotated[int | None, time('the hole filled, or the window opened')]" = None
+    ended_at: "Annotated[int | None, time('the hole filled, or the window opened; NULL while it is at zero')]" = None
     duration_ns: "Annotated[int | None, time('started_at to ended_at')]" = None
     waiting_bytes: "Annotated[int | None, capture('bytes that waited behind the hole; NULL for a window, where it is not known how many were ready to be sent')]" = None
-    evidence: "Annotated[str | None, capture('tcp_hole: late, retransmission or duplicate_acknowledgments; window: data_after_update')]" = None
+    evidence: "Annotated[str | None, capture('tcp_hole: late, retransmission or duplicate_acknowledgments; window: data_after_update, NULL while it is at zero: whether anything waits for it is not known')]" = None
     first_packet: "Annotated[int | None, capture('frame that showed it')]" = None
     last_packet: "Annotated[int | None, capture('frame that ended it')]" = None
 

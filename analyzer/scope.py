@@ -112,6 +112,10 @@ class Scope:
                 last.missing_bytes = (last.missing_bytes or 0) + found.missing_bytes
         return []
 
+    def open_rows(self) -> Rows:
+        """The rows that count further faults, as they stand."""
+        return [*self._anomalies.values()]
+
     def finish(self) -> Rows:
         """Return the rows that counted further faults. Called once, when the connection has ended."""
         if self._contents is not None:

@@ -215,6 +215,8 @@ class Stream:
                 rows += self._dissector.tick(now)
             except Exception:  # feeding it will fail likewise, and be told
                 pass
+        elif self._beginnings is not None and self._probing is None:
+            rows.append(self._unknown(self._beginnings))
         return rows
 
     def row(self) -> StreamRecord:
@@ -438,8 +440,18 @@ class Stream:
         if beginnings is None:
             return []
         self._beginnings = None
-        required = "a protocol that unmux knows"
-        return self.anomaly("not_understood", -1, self.started_at, self.first_packet, required, beginnings.description())
+        return self.scope.anomaly(self._unknown(beginnings))
+
+    def _unknown(self, beginnings: Beginnings) -> AnomalyRecord:
+        return AnomalyRecord(
+            connection_id=self.connection_id,
+            stream_index=self.stream_index,
+            occurred_at=self.started_at,
+            packet=self.first_packet,
+            kind="not_understood",
+            required="a protocol that unmux knows",
+            found=beginnings.description(),
+        )
 
     def _show_unknown(self, direction: i64, data: bytes, timestamp: i64) -> None:
         """Show a follower bytes that nobody understands."""

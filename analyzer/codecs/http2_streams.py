@@ -113,6 +113,10 @@ class Window:
         self.closed_packet = packet
         self.opened_at = -1
 
+    def is_shut(self, base: i64) -> bool:
+        """Whether it was used up, or shut, and is not opened yet."""
+        return self.closed_at >= 0 and self.opened_at < 0 and self.spare + base <= 0
+
     def forget(self) -> None:
         """The time it was closed has been told."""
         self.closed_at = -1

@@ -58,6 +58,17 @@ class MessageReader:
         self._message: OpenMessage | None = None  # the data message that is open
         self._current: OpenMessage | None = None  # that or a control frame: to which the current frame belongs
 
+    def open_messages(self) -> list[OpenMessage]:
+        """The data message that is not over, and the control frame between its frames, once a header of each has come."""
+        found: list[OpenMessage] = []
+        message = self._message
+        if message is not None and message.frame_count > 0:
+            found.append(message)
+        current = self._current
+        if current is not None and current is not message and current.frame_count > 0:
+            found.append(current)
+        return found
+
     def _begin_frame(self, first: i64, timestamp: i64, packet: i64) -> None:
         """Judge a frame's first octet and find or open the message it belongs to (RFC 6455 sections 5.2 and 5.4)."""
         check_first_octet(first, self._may_deflate, self._has_others)

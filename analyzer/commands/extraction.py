@@ -167,7 +167,7 @@ class Extraction:
             "close_reason": row.close_reason,
         }
         part = tap.parts.pop((row.stream_index, row.message_index, row.direction), None)
-        is_known = row.payload_bytes is not None and row.is_complete
+        is_known = row.payload_bytes is not None and row.is_complete is True
         is_complete = is_known and row.payload_bytes == (0 if part is None else part.size)
         if row.opcode in _DATA:
             line["is_complete"] = is_complete

@@ -201,6 +201,25 @@ class Acknowledgments(Delivery):
         )
         return self.when_roles_are_known([stall])
 
+    def open_stalls(self) -> Rows:
+        """The rows of receive windows that are at zero: whether anything waits for them is not known before they are opened."""
+        rows: Rows = []
+        for half in self.halves():
+            disorder = half.disorder
+            if disorder is None or disorder.closed_at < 0 or disorder.opened_at >= 0 or half.fin >= 0 or half.ended is not None:
+                continue
+            rows.append(
+                StallRecord(
+                    connection_id=self.connection_id,
+                    stall_index=None,
+                    direction=DIRECTION_NAMES[half.side ^ self.client_side],
+                    kind="tcp_window",
+                    started_at=disorder.closed_at,
+                    first_packet=disorder.closed_packet,
+                )
+            )
+        return rows
+
     def _count_repetition(self, sender: Half, segment: Segment, position: i64, timestamp: i64, frame: i64) -> None:
         """Count acknowledgments that repeat the one before: the receiver misses something (RFC 5681 section 2)."""
         if sender.highest <= position:

@@ -196,8 +196,17 @@ class Connection(Carrier):
     def open_rows(self, timestamp: i64) -> Rows:
         """The rows, as they stand, of the connection and of the streams in it that are open."""
         rows: Rows = [self.record(None)]
+        if self.undecided is not None:
+            rows += self.undecided
+        rows += self.open_stalls()
+        if self.scope is not None:
+            rows += self.scope.open_rows()
         stream = self.stream
         return rows if stream is None else rows + stream.tick(timestamp)
+
+    def open_stalls(self) -> Rows:
+        """The rows of windows that are at zero."""
+        return []
 
     def release(self) -> Rows:
         """Let go of the streams; returns the rows that counted further faults."""

@@ -71,16 +71,13 @@ class Http1Conversation:
             self.rows.add_exchange(exchange)
 
     def open_rows(self) -> Rows:
-        """The rows, as they stand, of the exchanges that are not over; none where their beginnings are not proved."""
-        if self.requests.trust != WITNESSED or self.responses.trust != WITNESSED or self.matching.is_in_doubt:
+        """The rows, as they stand, of the exchanges that are not over; none while a beginning is not proved."""
+        if self.requests.trust == UNPROVED or self.responses.trust == UNPROVED:
             return []
         under_way = list(self.matching.waiting)
-        exchange = self.responses.exchange
-        if exchange is not None and exchange.has_request and exchange not in under_way:
-            under_way.append(exchange)
-        exchange = self.requests.exchange
-        if exchange is not None and exchange not in under_way:
-            under_way.append(exchange)
+        for exchange in (self.matching.orphan, self.responses.exchange, self.requests.exchange):
+            if exchange is not None and exchange not in under_way:
+                under_way.append(exchange)
         return [self.rows.exchange_row(exchange, None) for exchange in under_way]
 
     def _believes(self, side: Side, head: Head) -> bool:

@@ -8,6 +8,7 @@ from analyzer.codecs.http2_side import Side
 from analyzer.codecs.http2_sides import Sides
 from analyzer.dissector import TO_SERVER
 from analyzer.http.http2_rows import Http2Rows
+from analyzer.records import Rows
 
 
 class FlowControl:
@@ -92,6 +93,22 @@ class FlowControl:
         if 0 <= half.started_at < window.opened_at:
             begin = window.closed_at if window.closed_at > half.started_at else half.started_at
             self._stall_stream(exchange, half, side.stall_index, begin, window.opened_at)
+
+    def open_rows(self, exchanges: dict[int, Exchange]) -> Rows:
+        """The rows of windows that are shut: whether anything waits for them is not known before they are opened."""
+        rows: Rows = []
+        if not self._sides.windows_certain:
+            return rows
+        for side in (self._sides.to_server, self._sides.to_client):
+            if side.is_closed:
+                continue
+            if side.window.is_shut(0):
+                rows.append(self._rows.open_stall(side, "connection_window", side.window, -1))
+            for exchange in exchanges.values():
+                half = exchange.half(side.direction)
+                if not half.is_ended and exchange.reset_code < 0 and half.is_shut(side.initial_window):
+                    rows.append(self._rows.open_stall(side, "stream_window", half, exchange.index))
+        return rows
 
     def _stall_stream(self, exchange: Exchange, half: Half, stall: i64, begin: i64, end: i64) -> None:
         """A stream waited from ``begin`` to ``end``; its exchange counts what other stalls have not counted."""

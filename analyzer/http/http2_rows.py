@@ -270,6 +270,18 @@ class Http2Rows:
         )
         return stall
 
+    def open_stall(self, side: Side, kind: str, window: Window, stream_index: i64) -> StallRecord:
+        """The row of a window that is shut, -1 being the connection's."""
+        return StallRecord(
+            connection_id=self._connection_id,
+            stall_index=None,
+            direction=DIRECTION_NAMES[side.direction],
+            kind=kind,
+            stream_index=None if stream_index < 0 else stream_index,
+            started_at=window.closed_at,
+            first_packet=window.closed_packet,
+        )
+
     def add_stalled_stream(self, exchange: Exchange, stall: i64, wait: i64) -> None:
         """Make the row of a stream that waited ``wait`` ns in a stall."""
         self.made.append(

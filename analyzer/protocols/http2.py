@@ -203,9 +203,13 @@ class Http2Dissector(Http2Conversation):
         return self._rows.taken()
 
     def tick(self, now: i64) -> Rows:
-        """The streams that are open, as they stand."""
-        rows: Rows = []
-        for exchange in self._streams.exchanges.values():
+        """The connection, the windows that are shut, and the streams that are open, as they stand."""
+        if self._is_over:
+            return []
+        rows: Rows = [self._row()]
+        exchanges = self._streams.exchanges
+        rows += self._flow_control.open_rows(exchanges)
+        for exchange in exchanges.values():
             rows += self._rows.open_rows(exchange)
         return rows + self._tunnels.open_rows(now)
 

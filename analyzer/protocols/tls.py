@@ -136,7 +136,7 @@ class TlsDissector:
         return self._flush()
 
     def tick(self, now: i64) -> Rows:
-        """What is in the stream inside, as it stands; the handshake's row is made at the end."""
+        """The handshake, and what is in the stream inside, as they stand."""
         return self._conversation.open_rows(now)
 
     def _flush(self) -> Rows:

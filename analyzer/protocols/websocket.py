@@ -10,6 +10,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer import limits
 from analyzer.codecs.permessage_deflate import Agreement
+from analyzer.codecs.utf8 import TextReader
 from analyzer.codecs.websocket_framer import Framer
 from analyzer.codecs.websocket_frames import CLOSE, TEXT
 from analyzer.codecs.websocket_messages import CloseStatus, MessageReceiver, OpenMessage, Wanted
@@ -48,7 +49,7 @@ class WebSocketMessageRecord(Record):
     direction: "Annotated[str, conversation('to_server or to_client')]"
     opcode: "Annotated[str | None, conversation('text, binary, close, ping or pong; NULL where its first frame is missing')]"
     started_at: "Annotated[int | None, time('first byte')]"
-    ended_at: "Annotated[int | None, time('last byte; of those captured where it is not complete')]"
+    ended_at: "Annotated[int | None, time('last byte; of those captured where it is not complete; NULL while it is open')]"
     frame_count: "Annotated[int | None, conversation('frames')]"
     wire_bytes: "Annotated[int | None, conversation('frame headers and payload as sent')]"
     payload_bytes: "Annotated[int | None, conversation('payload, decompressed; NULL where it cannot be known')]"
@@ -57,7 +58,7 @@ class WebSocketMessageRecord(Record):
     payload_sha256: "Annotated[str | None, conversation('SHA-256 of the payload, decompressed, with --content hash or store')]"
     close_code: "Annotated[int | None, conversation('status code of a close frame, NULL without one')]"
     close_reason: "Annotated[str | None, conversation('reason of a close frame, NULL where it is not UTF-8')]"
-    is_complete: "Annotated[bool, capture('all its bytes were captured')]"
+    is_complete: "Annotated[bool | None, capture('all its bytes were captured; NULL while it is open')]"
     stalled_ns: "Annotated[int, capture('time in which its bytes had arrived and waited behind a hole')]"
     first_packet: "Annotated[int | None, capture('frame number of the packet with its first byte')]"
     last_packet: "Annotated[int | None, capture('frame number of the packet with its last byte')]"
@@ -135,33 +136,54 @@ class MessageRows(MessageReceiver):
 
     def end(self, direction: i64, message: OpenMessage, is_whole: bool, is_measured: bool) -> None:
         """Make the row of a message that is over."""
-        is_counted = is_measured and message.has_beginning()
-        row = WebSocketMessageRecord(
+        row = self._begun_row(direction, message)
+        row.ended_at = message.ended_at
+        row.is_complete = is_whole and message.has_beginning()
+        if is_measured and message.has_beginning():
+            row.frame_count = message.frame_count
+            row.wire_bytes = message.wire_bytes
+        if is_measured and not message.is_opaque and not message.is_compressed:
+            row.payload_bytes = message.payload_bytes
+        self._tell_payload(direction, row, message, is_whole, is_measured)
+        self.pass_on(direction, message)
+        self.made.append(row)
+
+    def open_rows(self, direction: i64, messages: list[OpenMessage]) -> Rows:
+        """The rows, as they stand, of messages that are not over: without what more of them may change."""
+        rows: Rows = []
+        for message in messages:
+            row = self._begun_row(direction, message)
+            payload = message.payload
+            if payload is not None and payload.limit is None and not message.is_compressed:
+                reader = payload.text
+                if reader is not None and reader.is_full:
+                    row.text = self._shown(reader)
+            rows.append(row)
+        return rows
+
+    def _begun_row(self, direction: i64, message: OpenMessage) -> WebSocketMessageRecord:
+        """The row of a message of which only the beginning is known."""
+        return WebSocketMessageRecord(
             self._stream.connection_id,
             self._stream.stream_index,
             message.index,
             DIRECTION_NAMES[direction],
             OPCODE_NAMES[message.opcode],
             message.started_at,
-            message.ended_at,
-            message.frame_count if is_counted else None,
-            message.wire_bytes if is_counted else None,
+            None,
+            None,
+            None,
             None,
             message.is_compressed if message.has_beginning() else None,
             None,
             None,
             None,
             None,
-            is_whole and message.has_beginning(),
+            None,
             message.stalled_ns,
             message.first_packet,
             message.last_packet,
         )
-        if is_measured and not message.is_opaque and not message.is_compressed:
-            row.payload_bytes = message.payload_bytes
-        self._tell_payload(direction, row, message, is_whole, is_measured)
-        self.pass_on(direction, message)
-        self.made.append(row)
 
     def _tell_payload(
         self, direction: i64, row: WebSocketMessageRecord, message: OpenMessage, is_whole: bool, is_measured: bool
@@ -183,7 +205,7 @@ class MessageRows(MessageReceiver):
             and payload.limit is None
             and (is_known or (reader.is_full and (is_decoded or not message.is_compressed)))
         ):
-            row.text = self._within_limit(reader.text()) if self._wanted.characters > 0 else None
+            row.text = self._shown(reader)
         if not is_known or not is_whole:
             return
         row.payload_sha256 = payload.sha256()
@@ -204,8 +226,11 @@ class MessageRows(MessageReceiver):
         elif self._wanted.stores and message.opcode != TEXT and payload.limit is None:
             row.payload = payload.kept()
 
-    def _within_limit(self, text: str) -> str:
-        """Text of at most ``limits.TEXT_BYTES``; it has no more characters than that."""
+    def _shown(self, reader: TextReader) -> str | None:
+        """What is wanted of a text: at most ``limits.TEXT_BYTES``; it has no more characters than that."""
+        if self._wanted.characters == 0:
+            return None
+        text = reader.text()
         if not self._wanted.stores or text.isascii():
             return text
         return text.encode()[: limits.TEXT_BYTES].decode("utf-8", "ignore")
@@ -312,8 +337,9 @@ class WebSocketDissector:
         return self._rows.taken()
 
     def tick(self, now: i64) -> Rows:
-        """Nothing: a message is known when it ends."""
-        return []
+        """The messages of which more is to come, as they stand."""
+        rows = self._rows.open_rows(TO_SERVER, self._to_server.open_messages())
+        return rows + self._rows.open_rows(TO_CLIENT, self._to_client.open_messages())
 
 
 DISSECTORS: Final[list[type[Dissector]]] = [WebSocketDissector]

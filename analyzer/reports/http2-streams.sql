@@ -10,7 +10,7 @@ WITH streams_of AS (
         nullif(count(*) FILTER (NOT fields_complete), 0) AS fields_unknown
     FROM http_exchanges WHERE http_version = '2' GROUP BY ALL
 ),
-stalled AS (SELECT connection_id, count(*) AS stalls FROM stalls GROUP BY ALL)
+stalled AS (SELECT connection_id, count(*) AS stalls FROM stalls WHERE ended_at IS NOT NULL GROUP BY ALL)
 SELECT
     h.connection_id AS connection, streams_opened_by_client AS streams, max_open_streams AS at_a_time,
     server_max_concurrent_streams AS allowed, nullif(streams_opened_by_server, 0) AS pushes, resets, stalls,

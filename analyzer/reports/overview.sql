@@ -175,7 +175,7 @@ named AS (
         *, epoch_ns(started_at) AS began, epoch_ns(ended_at) AS ended,
         CASE kind WHEN 'tcp_hole' THEN 'for a lost or late packet' WHEN 'tcp_window' THEN 'for a TCP window of zero'
             WHEN 'connection_window' THEN 'for a window of HTTP/2' WHEN 'stream_window' THEN 'for a window of HTTP/2' ELSE replace(kind, '_', ' ') END AS reason
-    FROM stalls
+    FROM stalls WHERE ended_at IS NOT NULL
 ),
 -- windows of a connection and of its streams are closed together: that time counts once
 reached AS (

@@ -15,7 +15,7 @@ FROM (
                 FILTER (kind IN ('connection_window', 'stream_window'))) AS reason,
         string_agg(DISTINCT replace(evidence, '_', ' '), ', ') AS evidence, list(stall_index) AS stalls, min(stall_index) AS wait,
         any_value(first_packet) AS first_packet
-    FROM stalls GROUP BY connection_id, direction, started_at, ended_at
+    FROM stalls WHERE ended_at IS NOT NULL GROUP BY connection_id, direction, started_at, ended_at
 );
 
 -- table: waited
@@ -56,6 +56,14 @@ FROM waits LEFT JOIN named USING (connection_id, wait)
 WHERE duration_ns >= (SELECT least(max(duration_ns) / 20, 1e6) FROM waits)
 ORDER BY duration_ns DESC NULLS LAST, connection_id, wait LIMIT 20;
 
+-- section: Windows at zero, for which something may wait
+-- untitled: stall, window
+SELECT
+    connection_id AS stall, CASE kind WHEN 'tcp_window' THEN 'TCP window of the ' || replace(direction, 'to_', '')
+        WHEN 'stream_window' THEN 'window of :' || stream_index ELSE 'window of the connection' END AS window,
+    replace(direction, '_', ' ') AS direction, started_at::TIMESTAMP AS since, first_packet AS packet, count(*) OVER () AS of_rows
+FROM stalls WHERE ended_at IS NULL ORDER BY started_at, stall, stream_index LIMIT 20;
+
 -- section: Exchanges that waited
 -- untitled: stream, exchange
 -- flexible: exchange
@@ -70,5 +78,5 @@ SELECT CASE
     WHEN connections > 0 THEN format(
         'Flow-control windows could not be followed in {:,} connection{}, of which something is not in the capture: whether {:,} exchange{} waited is not known.',
         connections, if(connections = 1, '', 's'), exchanges, if(exchanges = 1, '', 's'))
-    WHEN NOT EXISTS (FROM stalls) THEN 'Nothing had to wait.' END AS line
+    WHEN NOT EXISTS (FROM waits) THEN 'Nothing had to wait.' END AS line
 FROM unknown;

@@ -19,7 +19,7 @@ from analyzer.records import Rows
 from analyzer.scope import Carrier
 from analyzer.stream import Stream
 from analyzer.tls.tls_negotiation import Negotiation
-from analyzer.tls.tls_rows import TlsAlertRecord
+from analyzer.tls.tls_rows import TlsAlertRecord, TlsHandshakeRecord
 
 _CHILDREN = {"h2": "http2", "http/1.1": "http1", "http/1.0": "http1"}  # dissectors by ALPN protocol
 _LEVELS = (None, "warning", "fatal")
@@ -314,8 +314,11 @@ class TlsConversation(Carrier):
         return self.to_server.memory() + self.to_client.memory() + self.negotiation.memory
 
     def open_rows(self, now: i64) -> Rows:
-        """The rows, as they stand, of the stream inside."""
-        return [] if self._child is None else self._child.tick(now)
+        """The rows, as they stand, of the handshake and of the stream inside."""
+        if self._is_finished:
+            return []
+        rows: Rows = [self._row()]
+        return rows if self._child is None else rows + self._child.tick(now)
 
     def end(self, side: Side, reason: CloseReason, timestamp: i64, packet: i64) -> None:
         """A direction has ended."""
@@ -332,8 +335,12 @@ class TlsConversation(Carrier):
             self._is_finished = True
             if self.negotiation.reason == NO_SERVER_HELLO and self.to_client.is_whole:
                 self.negotiation.reason = NEVER_ANSWERED
-            self.rows.append(self._facts.finish(self.to_server, self.to_client, self.negotiation.reason))
+            self.rows.append(self._row())
             self._child = None
+
+    def _row(self) -> TlsHandshakeRecord:
+        """The connection's own row."""
+        return self._facts.as_it_stands(self.to_server, self.to_client, self.negotiation.reason)
 
     def _fault(self, side: Side, record: Record, required: str, found: str, section: str) -> None:
         """Report what an end must not send, and after which the connection can still be followed."""

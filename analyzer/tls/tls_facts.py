@@ -1,5 +1,6 @@
 """What a connection's handshake tells, gathered into its row."""
 
+from msgspec.structs import replace
 from mypy_extensions import i64
 
 from analyzer import limits
@@ -85,10 +86,10 @@ class HandshakeFacts:
             row.client_certificate_issuer = facts.issuer
             row.client_certificate_sha256 = facts.sha256
 
-    def finish(self, to_server: Side, to_client: Side, reason: str | None) -> TlsHandshakeRecord:
-        """The row, as the connection has ended; ``reason`` says why nothing was decrypted."""
-        row = self.row
-        self._end_of_handshake(to_server, to_client)
+    def as_it_stands(self, to_server: Side, to_client: Side, reason: str | None) -> TlsHandshakeRecord:
+        """The row with what is known by now; ``reason`` says why nothing is decrypted."""
+        row = replace(self.row)  # more may come
+        self._end_of_handshake(row, to_server, to_client)
         row.records_to_server = to_server.records
         row.records_to_client = to_client.records
         row.undecrypted_records = to_server.undecrypted + to_client.undecrypted
@@ -99,8 +100,7 @@ class HandshakeFacts:
             row.not_decrypted_reason = NOT_ALL
         return row
 
-    def _end_of_handshake(self, to_server: Side, to_client: Side) -> None:
-        row = self.row
+    def _end_of_handshake(self, row: TlsHandshakeRecord, to_server: Side, to_client: Side) -> None:
         client_at, client_packet = to_server.finished_at, to_server.finished_packet
         if client_at < 0 and self.is_tls13 and to_server.decryptor is None and to_server.is_whole and not row.early_data_offered:
             client_at, client_packet = to_server.protected_at, to_server.protected_packet

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import limits
-from analyzer.records import StallRecord
+from analyzer.records import AnomalyRecord, StallRecord
 
 SENT_AT = bytes((1, 1, 8, 10))
 
@@ -487,6 +487,45 @@ def test_bytes_that_waited_for_a_window_of_zero_to_open_are_a_stall(wire, client
         )
     ]
     assert wire.heard().content(0) == b"hello, world!"
+
+
+def test_a_window_of_zero_has_a_row_without_a_number_while_it_lasts(wire, client, server):
+    wire.handshake()
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=10)
+
+    def shut():
+        return [row for row in wire.table.open_rows(0) if isinstance(row, StallRecord)]
+
+    assert shut() == []
+    wire.tcp(server, client, "A", 5001, 1006, window=0, at=11)
+    expected = StallRecord(
+        connection_id=1, stall_index=None, direction="to_server", kind="tcp_window", started_at=11_000_000, first_packet=5
+    )
+    assert shut() == [expected]
+    wire.tcp(client, server, "A", 1005, 5001, b"o", at=20)  # a probe
+    wire.tcp(server, client, "A", 5001, 1006, window=0, at=21)
+    assert shut() == [expected]
+    wire.tcp(server, client, "A", 5001, 1006, window=500, at=31)
+    assert shut() == []
+    wire.tcp(client, server, "PA", 1006, 5001, b", world", at=33)
+    assert [stall.stall_index for stall in wire.stalls] == [0]
+    wire.tcp(server, client, "A", 5001, 1013, window=0, at=34)
+    wire.tcp(client, server, "FA", 1013, 5001, at=35)
+    assert shut() == []  # nothing more comes that could wait
+
+
+def test_faults_that_name_a_direction_are_there_while_it_is_not_known_who_is_the_client(make_wire, client, server):
+    wire = make_wire(begins_with=b"something else")
+    wire.tcp(client, server, "PA", 1001, 5001, b"hello", at=10)
+    wire.tcp(client, server, "PA", 1106, 5001, b"world", at=11)
+    wire.tcp(server, client, "A", 5001, 1111, at=12)
+    wire.elsewhere()
+    wire.tcp(server, client, "A", 5001, 1111, at=500)
+    assert wire.anomalies == []
+    (told,) = [row for row in wire.table.open_rows(0) if isinstance(row, AnomalyRecord)]
+    assert (told.kind, told.direction) == ("missing_bytes", "to_server")
+    wire.finish()
+    assert [row for row in wire.anomalies if row.kind == "missing_bytes"] == [told]
 
 
 def test_a_window_of_zero_that_nobody_wanted_to_send_into_is_no_stall(wire, client, server):

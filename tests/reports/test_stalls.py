@@ -51,6 +51,16 @@ def test_windows_of_a_stream_and_its_connection_that_close_together_are_one_wait
     ]
 
 
+def test_windows_that_are_at_zero_are_listed_and_not_counted(store_of, section):
+    shut = StallRecord(1, None, "to_client", "stream_window", 1, started_at=70 * MILLISECOND, first_packet=9)
+    store = store_of([*WAITS, shut])
+    assert section(store, "stalls", "By connection") == section(store_of(WAITS), "stalls", "By connection")
+    assert section(store, "overview", "Stalls") == section(store_of(WAITS), "overview", "Stalls")
+    (row,) = section(store, "stalls", "Windows at zero")
+    assert (row["stall"], row["window"], row["direction"], row["packet"]) == (1, "window of :1", "to client", 9)
+    assert section(store_of([connection(), shut]), "stalls", "In short") == [{"line": "Nothing had to wait."}]
+
+
 def test_an_exchange_waited_as_long_as_its_row_says_however_many_stalls_there_were(store_of, section):
     store = store_of(WAITS)
     assert [(row["stream"], row["waited_ns"]) for row in section(store, "stalls", "Exchanges")] == [("1:1", 50 * MILLISECOND)]
