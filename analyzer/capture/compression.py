@@ -4,8 +4,10 @@ gzip (RFC 1952), zstd (RFC 8878) and xz are told by their first bytes, never by 
 frames and streams are read as one, as their own tools do.
 """
 
+import os
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from mypy_extensions import i64
@@ -51,13 +53,17 @@ class Source:
     the end of the file.
     """
 
-    def __init__(self, file: _File, block_bytes: int, keep_open: bool = False) -> None:
+    def __init__(
+        self, file: _File, block_bytes: int, keep_open: bool = False, seek: Callable[[int, int], int] | None = None
+    ) -> None:
+        """``seek`` is that of a file in which it costs nothing."""
         self.compression: str | None = None
         self.fault: str | None = None
         self.bytes_read: i64 = 0
         self.block_bytes = block_bytes
         self._file = file
         self._keep_open = keep_open
+        self._seek = seek
         self._pushed = b""
 
     def read(self) -> bytes:
@@ -73,6 +79,17 @@ class Source:
             return b""
         self.bytes_read += len(block)
         return block
+
+    def step_back(self, count: i64) -> bool:
+        """Read the last ``count`` bytes once more next time; False where that cannot be."""
+        if self._seek is None or self._pushed:
+            return False
+        try:
+            self._seek(-count, os.SEEK_CUR)
+        except (OSError, ValueError):  # ValueError: closed meanwhile
+            return False
+        self.bytes_read -= count
+        return True
 
     def push(self, block: bytes) -> None:
         """Give back bytes that were looked at, to be read next."""

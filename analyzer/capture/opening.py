@@ -41,7 +41,9 @@ def open_capture(path: str, block_bytes: int) -> CaptureReader:
         status = os.fstat(file.fileno())
         if stat.S_ISREG(status.st_mode):
             size = status.st_size
-        source = Source(file, block_bytes)
+            source = Source(file, block_bytes, seek=file.seek)
+        else:
+            source = Source(file, block_bytes)
     return open_source(path, source, size, block_bytes)
 
 

@@ -178,6 +178,8 @@ class CaptureReader:
         self._position = 0
         self.data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._end = len(self.data)
+        if not self._is_ended and held and self._source.step_back(held):  # faster than to put the two pieces together
+            held = 0
         return self._end >= count
 
     def _skip(self, count: i64) -> bool:

@@ -97,18 +97,9 @@ class Exchange:
 
     def weigh(self) -> i64:
         """Find out how many bytes of memory it takes by now; returns how many more those are."""
-        taken: i64 = limits.HTTP2_EXCHANGE_BYTES
-        for value in (self.method, self.scheme, self.authority, self.target, self.protocol, self.content_type):
-            if value is not None:
-                taken += len(value)
-        value = self.content_encoding
-        if value is not None:
-            taken += len(value)
-        for lines in (self.early_response, self.undecided):
-            if lines is not None:
-                taken += len(lines) * limits.HTTP2_ENTRY_BYTES
-                for line in lines:
-                    taken += line.size()
+        taken = limits.HTTP2_EXCHANGE_BYTES + _size(self.method) + _size(self.scheme) + _size(self.authority) + _size(self.target)
+        taken += _size(self.protocol) + _size(self.content_type) + _size(self.content_encoding)
+        taken += _memory(self.early_response) + _memory(self.undecided)
         more = taken - self.memory
         self.memory = taken
         return more
@@ -225,6 +216,20 @@ class Exchange:
             if len({line.value for line in lines if line.name == b":status"}) > 1:
                 self.status = -1
         return is_known
+
+
+def _size(value: bytes | None) -> i64:
+    return 0 if value is None else len(value)
+
+
+def _memory(lines: list[FieldLine] | None) -> i64:
+    """How many bytes of memory field lines take."""
+    if lines is None:
+        return 0
+    taken: i64 = len(lines) * limits.HTTP2_ENTRY_BYTES
+    for line in lines:
+        taken += line.size()
+    return taken
 
 
 def is_same_authority(one: bytes, other: bytes, scheme: bytes | None) -> bool:

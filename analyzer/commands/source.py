@@ -1,5 +1,6 @@
 """From what the user named to a store: captures are analyzed, with a progress bar; stores are opened."""
 
+import gc
 import os
 import re
 import stat
@@ -30,6 +31,7 @@ _TOLD_FAULTS = 10  # inputs that cannot be read, one by one
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
 _SWITCH_SECONDS = 0.0005  # how soon the thread that inserts gets its turn; Python's own 5 ms leave DuckDB idle
+_UNTIL_COLLECTED = 50_000  # objects; importing makes tens of thousands, none of them garbage
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT_BYTES = 64 << 20  # freed memory that stays with the process
 _OF_ONE = 200  # exchanges shown in a report of one connection
@@ -216,6 +218,7 @@ def prepare() -> None:
     """Make ready for an analysis. Says so where it will be slow."""
     from analyzer import build
 
+    gc.set_threshold(_UNTIL_COLLECTED)
     _keep_freed_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if not build.is_compiled():

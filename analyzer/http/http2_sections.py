@@ -3,6 +3,8 @@
 Where the capture does not show what came before a section, only what is in it and after it can tell.
 """
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from analyzer.codecs.content import Content
@@ -25,6 +27,8 @@ from analyzer.dissector import TO_CLIENT, TO_SERVER
 from analyzer.http.http2_rows import Http2Rows
 from analyzer.http.http2_tunnels import Tunnels
 from analyzer.records import FieldLine
+
+_AT: Final = 64
 
 
 class Sections:
@@ -101,7 +105,7 @@ class Sections:
         authority = exchange.authority
         if authority is None:
             return
-        if b"@" in authority:
+        if _AT in authority:
             found = f"user information on stream {exchange.number}"
             self._rows.object_to(
                 side, exchange, "stream_error", "an authority without user information", found, "RFC 9113 section 8.3.1"

@@ -5,13 +5,16 @@ their elements one after the other, and the offset at which each begins. Only co
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from librt.strings import BytesWriter, write_f64_le, write_i32_le, write_i64_le
 from mypy_extensions import i32, i64
 
 from analyzer import limits
 from analyzer.records import FieldLine
+
+_WORD_BITS: Final = 32
+_WORD_END: Final = 1 << _WORD_BITS
 
 Values = tuple[Any, ...]
 """The values of a column of some rows; None where one is not known."""
@@ -23,8 +26,8 @@ class Column:
     def __init__(self) -> None:
         self.length: i64 = 0
         self._nulls: i64 = 0
-        self._known = BytesWriter()
-        self._known_bits: i64 = 0  # of the values since the last whole byte
+        self._known = BytesWriter()  # stays empty until a value is not known
+        self._known_bits: i64 = 0  # of the values since the last whole word
         self._bit: i64 = 1  # of the next value
         self._values = BytesWriter()
         self._offsets = BytesWriter()  # stays empty but for texts and lists
@@ -48,7 +51,7 @@ class Column:
     def take(self) -> list[bytes | None]:
         """Take the buffers in Arrow's order; the column is empty afterwards."""
         if self._bit > 1:
-            self._known.append(self._known_bits)
+            _write_word(self._known, self._known_bits)
         known = self._known.getvalue() if self._nulls else None
         values = self._values.getvalue()
         self._known = BytesWriter()
@@ -64,22 +67,38 @@ class Column:
 
     def _note(self, values: Values) -> None:
         """Note which values are known."""
-        self.length += len(values)
-        bits = self._known_bits
-        bit = self._bit
-        known = self._known
+        nulls: i64 = 0
         for value in values:
             if value is None:
-                self._nulls += 1
-            else:
+                nulls += 1
+        if self._nulls == 0:
+            if nulls == 0:
+                self.length += len(values)
+                return
+            self._known.write(b"\xff" * (self.length // _WORD_BITS * 4))
+            self._bit = 1 << self.length % _WORD_BITS
+            self._known_bits = self._bit - 1
+        self.length += len(values)
+        self._nulls += nulls
+        bits = self._known_bits
+        bit = self._bit
+        for value in values:
+            if value is not None:
                 bits |= bit
             bit <<= 1
-            if bit == 256:
-                known.append(bits)
+            if bit == _WORD_END:
+                _write_word(self._known, bits)
                 bits = 0
                 bit = 1
         self._known_bits = bits
         self._bit = bit
+
+
+def _write_word(writer: BytesWriter, bits: i64) -> None:
+    """Write 32 bits, the first lowest."""
+    if bits >= _WORD_END >> 1:
+        bits -= _WORD_END  # as the signed number that has these bits
+    write_i32_le(writer, i32(bits))
 
 
 class Integers(Column):
@@ -108,13 +127,15 @@ class Truths(Column):
 
     def __init__(self) -> None:
         super().__init__()
-        self._true_bits: i64 = 0  # of the values since the last whole byte
+        self._true_bits: i64 = 0  # of the values since the last whole word
+        self._true_bit: i64 = 1  # of the next value
 
     def take(self) -> list[bytes | None]:
         """Take the buffers in Arrow's order; the column is empty afterwards."""
-        if self._bit > 1:
-            self._values.append(self._true_bits)
+        if self._true_bit > 1:
+            _write_word(self._values, self._true_bits)
         self._true_bits = 0
+        self._true_bit = 1
         return super().take()
 
     def _put(self, values: Values) -> None:
@@ -122,17 +143,17 @@ class Truths(Column):
             if value is not None and not isinstance(value, bool):
                 raise TypeError(f"{type(value).__name__} is not bool")
         bits = self._true_bits
-        bit = self._bit
-        writer = self._values
+        bit = self._true_bit
         for value in values:
             if value is True:
                 bits |= bit
             bit <<= 1
-            if bit == 256:
-                writer.append(bits)
+            if bit == _WORD_END:
+                _write_word(self._values, bits)
                 bits = 0
                 bit = 1
         self._true_bits = bits
+        self._true_bit = bit
 
 
 class Texts(Column):
@@ -233,10 +254,19 @@ class LineLists(Column):
             write_i32_le(self._offsets, offset)
 
 
-def text_bytes(values: Values) -> i64:
-    """How long texts, or bytes that become texts, are together; unknown ones have no length."""
+def text_bytes(columns: list[Values], texts: list[int]) -> i64:
+    """How long texts, or bytes that become texts, are in those of the columns; unknown ones have no length."""
     total: i64 = 0
-    for value in values:
-        if value is not None:
-            total += len(value)
+    for index in texts:
+        for value in columns[index]:
+            if value is not None:
+                total += len(value)
+    return total
+
+
+def size_of(columns: list[Column]) -> i64:
+    """Bytes in the buffers of columns."""
+    total: i64 = 0
+    for column in columns:
+        total += column.size()
     return total

@@ -90,7 +90,7 @@ class TableWriter:
 
     def _sliced(self, columns: list[Values]) -> Iterator[list[Values]]:
         rows = len(columns[0])
-        if rows > 1 and sum(buffers.text_bytes(columns[i]) for i in self._texts) > limits.SLICE_BYTES:
+        if rows > 1 and buffers.text_bytes(columns, self._texts) > limits.SLICE_BYTES:
             yield from self._sliced([values[: rows // 2] for values in columns])
             yield from self._sliced([values[rows // 2 :] for values in columns])
         else:
@@ -108,7 +108,7 @@ class TableWriter:
                 buffer.append(values)
             except (OverflowError, TypeError, ValueError):  # rare: look for the values that do not fit
                 buffer.append(tuple([self._fitting(column, value) for value in values]))
-        self.waiting_bytes = sum(buffer.size() for buffer in self._buffers)
+        self.waiting_bytes = buffers.size_of(self._buffers)
 
     def take(self) -> Batch | None:
         """Take the rows that are not inserted yet; None when there are none."""

@@ -91,22 +91,40 @@ def check_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Tab
             raise UnmuxError(f"{where}: table {table.name} has other columns: it was made by another version")
 
 
+def declare(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
+    """Create in one transaction the tables that are not there, with what they mean, and the views.
+
+    DuckDB is called once: between two calls another thread of Python would have its turn.
+    """
+    _execute(connection, ["BEGIN", *_tables(tables), *_comments(tables), *_views(views(tables), ""), "COMMIT"])
+
+
 def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
     """Create the tables that are not there."""
+    _execute(connection, _tables(tables))
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statements: Sequence[str]) -> None:
+    connection.execute("\n;\n".join(statements))
+
+
+def _tables(tables: Mapping[str, Table]) -> list[str]:
+    statements = []
     for table in tables.values():
         columns = ", ".join(f"{identifier(name)} {sql_type}" for name, sql_type in _columns(table))
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {identifier(table.name)} ({columns})")
+        statements.append(f"CREATE TABLE IF NOT EXISTS {identifier(table.name)} ({columns})")
+    return statements
 
 
-def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
-    """Write what each table and column means into the database."""
+def _comments(tables: Mapping[str, Table]) -> list[str]:
+    """What each table and column means."""
     statements = []
     for table in tables.values():
         statements.append(f"COMMENT ON TABLE {identifier(table.name)} IS {literal('one row per ' + table.row)}")
         for column in table.columns:
             path = f"{identifier(table.name)}.{identifier(column.name)}"
             statements.append(f"COMMENT ON COLUMN {path} IS {literal(column.doc)}")
-    connection.execute(";".join(statements))
+    return statements
 
 
 def views(tables: Mapping[str, Table]) -> dict[str, str]:
@@ -130,11 +148,12 @@ def views(tables: Mapping[str, Table]) -> dict[str, str]:
 
 def create_views(connection: duckdb.DuckDBPyConnection, selects: Mapping[str, str], *, temporary: bool = False) -> None:
     """Create the views and macros, or create them again; ``temporary`` ones stand before those of the same names in a file."""
-    kind = "TEMP " if temporary else ""
+    _execute(connection, _views(selects, "TEMP " if temporary else ""))
+
+
+def _views(selects: Mapping[str, str], kind: str) -> list[str]:
     statements = [f"CREATE OR REPLACE {kind}MACRO {identifier(name)}{definition}" for name, definition in MACROS.items()]
-    statements += [f"CREATE OR REPLACE {kind}VIEW {identifier(name)} AS {sql}" for name, sql in selects.items()]
-    for statement in statements:
-        connection.execute(statement)
+    return statements + [f"CREATE OR REPLACE {kind}VIEW {identifier(name)} AS {sql}" for name, sql in selects.items()]
 
 
 def _union(

@@ -125,7 +125,21 @@ class Place:
         self._folder = Path(tempfile.mkdtemp(prefix="unmux-"))
         self._remove = finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._database = self._folder / "store.duckdb"
-        self.connection = connect(self._database, memory.load_bytes, loading=True)
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """What is loaded through, opened when it is first asked for: that takes as long as a capture of 10 MB takes to read.
+
+        UnmuxError when it cannot be opened.
+        """
+        if self._connection is None:
+            self._connection = connect(self._database, self._memory.load_bytes, loading=True)
+        return self._connection
+
+    def leave(self) -> None:
+        """Close what is loaded through, and leave what was loaded as it is."""
+        if self._connection is not None:
+            self._connection.close()
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """What is appended to; None when there is nothing. UnmuxError when it has other tables than these."""
@@ -133,27 +147,27 @@ class Place:
 
     def reopen(self) -> None:
         """Let DuckDB forget what it keeps of every row group that was written, which grows with their number."""
-        self.connection.execute("CHECKPOINT; USE memory; DETACH unmux")
-        _attach(self.connection, self._database)
+        self.connection().execute("CHECKPOINT; USE memory; DETACH unmux")
+        _attach(self.connection(), self._database)
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Make what was loaded permanent."""
-        self.connection.execute("CHECKPOINT")
+        self.connection().execute("CHECKPOINT")
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """The connection to query it through when it is finished; called once. UnmuxError when it cannot be opened."""
-        set_memory(self.connection, self._memory.query_bytes)
-        self.connection.execute("RESET threads")
-        self.connection.execute("RESET preserve_insertion_order")
-        return self.connection
+        connection = self.connection()
+        set_memory(connection, self._memory.query_bytes)
+        connection.execute("RESET threads; RESET preserve_insertion_order")
+        return connection
 
     def discard(self) -> None:
         """Undo it all: nothing was loaded."""
-        self.connection.close()
+        self.leave()
 
     def close(self) -> None:
         """Give back what is temporary."""
-        self.connection.close()
+        self.leave()
         self._remove()
 
 
@@ -181,6 +195,8 @@ class FilePlace(Place):
             self._remove_partial()
         if not self._path.parent.is_dir():
             raise UnmuxError(f"{path}: there is no folder {self._path.parent}")
+        if not os.access(self._path.parent, os.W_OK):
+            raise UnmuxError(f"{path}: nothing may be written in {self._path.parent}")
         if self._appends:
             with connect(self._path, memory.load_bytes, read_only=True):  # nobody writes to it meanwhile
                 for source, copy in ((self._path, self._partial), (_wal(self._path), _wal(self._partial))):
@@ -188,21 +204,22 @@ class FilePlace(Place):
                         with source.open("rb") as old, copy.open("xb") as new:
                             shutil.copyfileobj(old, new)
         self._database = self._partial
-        self.connection = connect(self._partial, memory.load_bytes, loading=True)
-        if self._appends:
-            keep_row_groups(self.connection, memory)  # there may be wide rows already
+        self._connection = None
 
     def existing(self, tables: Mapping[str, Table]) -> duckdb.DuckDBPyConnection | None:
         """The copy of the file that is appended to."""
         if not self._appends:
             return None
-        check_database(self.connection, tables, self.description)
-        return self.connection
+        connection = self.connection()
+        keep_row_groups(connection, self._memory)  # there may be wide rows already
+        check_database(connection, tables, self.description)
+        return connection
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Give the file its name."""
-        self.connection.execute("CHECKPOINT")
-        self.connection.close()
+        connection = self.connection()
+        connection.execute("CHECKPOINT")
+        connection.close()
         self._partial.replace(self._path)
 
     def reader(self) -> duckdb.DuckDBPyConnection:
@@ -211,7 +228,7 @@ class FilePlace(Place):
 
     def discard(self) -> None:
         """Remove the new file; one that was to be replaced or appended to is as it was."""
-        self.connection.close()
+        self.leave()
         self._remove_partial()
 
     def close(self) -> None:
@@ -252,7 +269,7 @@ class FolderPlace(Place):
             folder.mkdir(exist_ok=True)
             numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdecimal()]
             file = folder / f"{max(numbers, default=-1) + 1:04}.parquet"
-            write_parquet(self.connection, identifier(table), file)
+            write_parquet(self.connection(), identifier(table), file)
             listed.setdefault(table, []).append(f"{table}/{file.name}")
         self._manifest = {
             "format": "unmux",
@@ -263,7 +280,7 @@ class FolderPlace(Place):
         write_manifest(self._path, self._manifest)
         for old in self._old_files - named_files(self._manifest):
             (self._path / old).unlink(missing_ok=True)
-        self.connection.close()
+        self.leave()
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the Parquet files."""

@@ -19,13 +19,7 @@ from analyzer.errors import UnmuxError
 from analyzer.memory import Memory
 from analyzer.records import FieldLineRecord, Rows, by_class
 from analyzer.store.columns import Batch, FieldLines, TableWriter
-from analyzer.store.definitions import (
-    comment_tables,
-    create_tables,
-    create_views,
-    declared_tables,
-    views,
-)
+from analyzer.store.definitions import declare, declared_tables
 from analyzer.store.masking import Masker
 from analyzer.store.metadata import highest, metadata, not_stored
 from analyzer.store.places import FolderViews, Place, first_line, is_store, keep_row_groups, open_existing, place_for
@@ -50,7 +44,6 @@ class _Loader:
         self.options = options
         self._memory = memory
         self.place = place_for(path, memory, append=append, force=force)
-        self.connection = self.place.connection
         self.next_capture_index = 0
         self._is_begun = False  # a transaction
         self._is_described = False  # by metadata of a run that is not complete
@@ -81,18 +74,14 @@ class _Loader:
         try:
             self.next_capture_index, first_line_id = highest(existing, self.place.description)
         finally:
-            if existing is not self.connection:
+            if existing is not self.place.connection():
                 existing.close()
         return first_line_id
 
     def _declare(self) -> None:
-        """Create tables and views."""
+        """Open the database, unless it is, and create tables and views."""
         try:
-            self.connection.execute("BEGIN")
-            create_tables(self.connection, self.tables)
-            comment_tables(self.connection, self.tables)
-            create_views(self.connection, views(self.tables))
-            self.connection.execute("COMMIT")
+            declare(self.place.connection(), self.tables)
         except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
             self.failure = error
 
@@ -105,7 +94,7 @@ class _Loader:
         if self._background is not None:
             self._background.join()
         if self.is_worth_keeping():
-            self.connection.close()
+            self.place.leave()
         else:
             self.place.discard()
 
@@ -147,12 +136,12 @@ class _Loader:
         """
         try:
             if any(batch.is_wide for _, batch in batches):
-                keep_row_groups(self.connection, self._memory)
+                keep_row_groups(self.place.connection(), self._memory)
             if not self._is_begun:
-                self.connection.execute("BEGIN")
+                self.place.connection().execute("BEGIN")
                 self._is_begun = True
             for writer, batch in batches:
-                writer.insert(self.connection, batch)
+                writer.insert(self.place.connection(), batch)
                 self._uncommitted_bytes += batch.size
                 self._rows_since_opened += batch.rows
                 if batch.is_wide:
@@ -160,11 +149,11 @@ class _Loader:
                     self._wide_bytes[kind] = self._wide_bytes.get(kind, 0) + batch.size
             has_wide_groups = any(size >= limits.WIDE_BYTES for size in self._wide_bytes.values())
             if commits or has_wide_groups or self._uncommitted_bytes >= limits.COMMIT_BYTES:
-                self.connection.execute("COMMIT")
+                self.place.connection().execute("COMMIT")
                 self._is_begun = False
                 self._uncommitted_bytes = 0
             if has_wide_groups:
-                self.connection.execute("CHECKPOINT")
+                self.place.connection().execute("CHECKPOINT")
                 self._wide_bytes = {}
             if not self._is_begun and self._rows_since_opened >= limits.REOPEN_ROWS:
                 self.place.reopen()
@@ -185,7 +174,7 @@ class _Loader:
             self.add(not_stored(kind, writer.not_stored))
         if self._is_described:
             self.flush()
-            self.connection.execute("DELETE FROM store_metadata WHERE first_capture_index = ?", [self.next_capture_index])
+            self.place.connection().execute("DELETE FROM store_metadata WHERE first_capture_index = ?", [self.next_capture_index])
         self.add(metadata(self.options, complete, self.next_capture_index))
         self.flush()
         self.place.finish(self.tables)
@@ -324,7 +313,7 @@ class Store:
     def _connected(self) -> duckdb.DuckDBPyConnection:
         if self._loader is not None:
             self._loader.wait()
-            return self._loader.connection
+            return self._loader.place.connection()
         if self._connection is None:
             if self._place is None:
                 raise UnmuxError("the store is closed")

@@ -89,7 +89,7 @@ def test_where_a_value_does_not_fit_none_is_added(kind: type[Column], good: tupl
 
 
 def test_the_size_of_texts_is_that_of_the_known_ones() -> None:
-    assert text_bytes(("ab", None, b"cde", "")) == 5
+    assert text_bytes([("ab", None, b"cde", ""), (1, 2, 3, 4)], [0]) == 5
 
 
 @given(st.lists(st.binary(max_size=3) | st.none() | st.just(b"x" * 5000), max_size=40))
