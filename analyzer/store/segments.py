@@ -197,8 +197,9 @@ class SegmentStore:
         finished, unfinished = self._finished.take(), self._unfinished.take()
         generation = self._generations[-1]
         generation.ended_at = now
-        if generation.begun_at is None:
-            generation.begun_at = now
+        for one in self._generations:
+            if one.begun_at is None:
+                one.begun_at = one.ended_at = now  # of rows that are appended to it is not known how old they are
         generation.rows += sum(batch.rows for _, batch in finished)
         if self._is_over(generation, now):
             self._finished.lines.begin_epoch()  # what comes from now on refers to none of its lines
@@ -258,9 +259,8 @@ class SegmentStore:
             self._next_capture_index, first_line_id = highest(existing, str(folder))
         old = self._generations[0]
         for name in sorted(self._old_files):
-            table, _, file = name.partition("/")
-            if not file.startswith("open-"):  # what was open then is not known any more
-                old.tables.setdefault(table, []).append(_Segment(name, (folder / name).stat().st_size, -1))
+            table = name.partition("/")[0]  # files of what was open are there where a run was killed: as it stood, it stays
+            old.tables.setdefault(table, []).append(_Segment(name, (folder / name).stat().st_size, -1))
         self._generations.append(_Generation())
         return first_line_id
 

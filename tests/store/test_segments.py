@@ -136,12 +136,32 @@ def test_a_killed_one_is_added_to(segments, tmp_path):
     assert again.next_capture_index() == 1
     again.add([connection(2), section(2, b"second")])
     again.finish(2.0)
-    assert ask(tmp_path, "SELECT connection_id FROM connections ORDER BY 1") == [(1,), (2,)]
+    assert ask(tmp_path, "SELECT connection_id FROM connections ORDER BY 1") == [(1,), (2,), (5,)]  # one was open
     assert ask(tmp_path, "SELECT connection_id, name FROM http_fields ORDER BY 1") == [(1, "first"), (2, "second")]
+    complete = ask(tmp_path, "SELECT first_capture_index, value FROM store_metadata WHERE key = 'is_complete' ORDER BY 1")
+    assert complete == [(0, "false"), (1, "true")]
     replaced = segments(force=True)
     replaced.add([connection(3)])
     replaced.finish(3.0)
     assert ask(tmp_path, "SELECT connection_id FROM connections") == [(3,)]
+
+
+def test_rows_that_are_appended_to_are_kept_as_long_as_new_ones(segments, tmp_path):
+    first = segments()
+    first.add([connection(1)])
+    first.finish(1.0)
+    again = segments(append=True, retention=Retention(seconds=40))
+
+    def kept(now):
+        again.seal([], now)
+        again.wait()
+        return ask(tmp_path, "SELECT count(*) FROM connections")
+
+    assert kept(1_000_000.0) == [(1,)]
+    again.add([connection(2)])
+    assert kept(1_000_039.0) == [(2,)]
+    assert kept(1_000_041.0) == [(1,)]
+    again.finish(1_000_042.0)
 
 
 def test_any_duckdb_reads_the_files_that_the_manifest_names(segments, tmp_path, monkeypatch):
