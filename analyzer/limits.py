@@ -27,6 +27,7 @@ SECRETS_BYTES: Final = 64 << 20  # key log lines of one pcapng; about 1 KB a con
 TIMESTAMP_NANOSECONDS: Final = 1 << 62  # the year 2116: above every pcap time, and two of them still add up in 64 bits
 CLOCK_LEAP_NANOSECONDS: Final = 315_360_000_000_000_000  # ten years between packets: a clock that was not set, or damage
 DROPPED_PACKETS: Final = 1 << 62  # a file that claims more is not believed; the column has 64 bits
+LOSS_ROWS: Final = 100_000  # of a capture, each a place at which it lost packets; a file may claim that of every packet
 BLOCK_BYTES: Final = (
     1 << 16
 )  # of a file at a time: stays in a core's cache while it is worked on; with 1 MiB, reading took twice as long

@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.key_logs import key_log_blocks
-from analyzer.capture.reader import CaptureReader
+from analyzer.capture.reader import UNTOLD, CaptureReader
 from analyzer.capture.saving import Saver
 from analyzer.codecs.key_log import KeyLog
 from analyzer.connections.table import ConnectionTable
@@ -50,6 +50,7 @@ class Analysis:
         self._contents = context.contents
         self._decoder = Decoder(context.memory.fragment_bytes)
         self._not_decoded: dict[int, int] = {}  # capture_index -> packets
+        self._losses: dict[int, int] = {}  # capture_index -> places at which it lost packets
         self._rows: Rows = []
         self._saver = saver
         self._sink = sink
@@ -68,6 +69,8 @@ class Analysis:
                 break
             if self._saver is not None:
                 self._saver.packet(reader)
+            if reader.lost_packets != UNTOLD:
+                self._lose(reader)
             kind = decoder.decode(
                 reader.data,
                 reader.offset,
@@ -102,12 +105,11 @@ class Analysis:
         if is_complete and progress is not None and not progress(captures.bytes_read):
             is_complete = False  # stopped while it waited for more: the end is not that of the capture
         captures.close()  # an interface has counted its drops then
+        for each in captures.readers:
+            if each.lost_packets > 0:
+                self._lose(each)
         self._end()
         return is_complete
-
-    def add(self, rows: Rows) -> None:
-        """Take rows that come from elsewhere."""
-        self._take(rows)
 
     def advance(self, timestamp: i64) -> None:
         """Do what is due without a packet: the time is ``timestamp``, and no packet from before it will come."""
@@ -134,6 +136,28 @@ class Analysis:
         waiting = self._contents.row_bytes + self._context.section_bytes
         if len(self._rows) >= ROWS_AT_A_TIME or waiting >= limits.CONTENT_ROW_BYTES:
             self.flush()
+
+    def _lose(self, reader: CaptureReader) -> None:
+        """Take in how many packets were lost before the one that a reader stands on, or behind its last."""
+        lost = reader.lost_packets
+        reader.lost_packets = UNTOLD
+        self._take(self.connections.lose(lost, reader.timestamp, reader.capture_index))
+        if lost == 0:
+            return
+        places = self._losses.get(reader.capture_index, 0) + 1
+        self._losses[reader.capture_index] = places
+        if places > limits.LOSS_ROWS:
+            return  # the capture's row has their sum
+        row = AnomalyRecord(
+            capture_index=reader.capture_index,
+            occurred_at=reader.timestamp,
+            packet=reader.frame or None,
+            kind="dropped_packets",
+            required="every packet",
+            found=f"{lost} lost when capturing" + (": rows of this kind end here" if places == limits.LOSS_ROWS else ""),
+            occurrences=lost,
+        )
+        self._take([row])
 
     def _end(self) -> None:
         """Hand over the rows of what the captures leave open, and those about the captures."""

@@ -154,6 +154,7 @@ class ConnectionRecord(Record):
     duplicate_packets: "Annotated[int, capture('exact copies of a packet: mirror ports, several interfaces')]" = 0
     keep_alive_packets: "Annotated[int, capture('TCP keep-alive probes')]" = 0
     zero_window_packets: "Annotated[int, capture('packets that announced a receive window of zero')]" = 0
+    dropped_packets: "Annotated[int | None, capture('packets, of whichever connection, that the capturing system says it lost while this one was open: some of them may have been its own, which TCP shows as missing_bytes and nothing shows for UDP; NULL where the capture does not say when it lost packets')]" = None
     handshake_rtt_ns: "Annotated[int | None, time('SYN to the ACK that ends the handshake')]" = None
     server_rtt_ns: "Annotated[int | None, time('SYN to SYN-ACK: the path between capture point and server')]" = None
     client_rtt_ns: "Annotated[int | None, time('SYN-ACK to ACK: the path between capture point and client')]" = None

@@ -1,4 +1,4 @@
-"""What readers of a network interface share: packets come when they come, and the kernel counts those it had to drop."""
+"""What readers of a network interface share: packets come when they come."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,3 @@ class LiveReader(CaptureReader):
     def bytes_read(self) -> int:
         """Packet bytes read so far."""
         return self.captured_bytes
-
-    def count_drops(self) -> int:
-        """Ask the kernel how many packets it has dropped since the last call; they are added to those of the interface."""
-        return 0

@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.capture.compression import Source
-from analyzer.capture.reader import CaptureReader, Interface
+from analyzer.capture.reader import UNTOLD, CaptureReader, Interface
 
 SECTION_HEADER: Final = 0x0A0D0D0A  # a palindrome: the same in either byte order
 SECTION_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
@@ -43,7 +43,7 @@ IF_NAME: Final = 2
 _IF_DESCRIPTION: Final = 3
 IF_TSRESOL: Final = 9
 _IF_TSOFFSET: Final = 14
-_EPB_DROPCOUNT: Final = 4
+EPB_DROPCOUNT: Final = 4
 ISB_IFDROP: Final = 5
 _ISB_OSDROP: Final = 7
 
@@ -89,6 +89,7 @@ class PcapngReader(CaptureReader):
         self._section: list[_PcapngInterface] = []  # interfaces of the current section
         self._first_interface: i64 = 0  # of the current section, among those of the file
         self._secrets_bytes: i64 = 0
+        self._told_drops: int = UNTOLD  # by packets
         self._block_type: i64 = 0
         self._block_length: i64 = 0  # as written
         self._block_bytes: i64 = 0  # with padding
@@ -103,6 +104,7 @@ class PcapngReader(CaptureReader):
                 return self._whole(_SIMPLE_PACKET_BYTES) and self._simple_packet()
             if not self._other():
                 return False
+        self._lose_rest()
         return False
 
     def read_secrets(self) -> None:
@@ -203,7 +205,7 @@ class PcapngReader(CaptureReader):
         options = position + 28 + ((captured + 3) & ~3)
         self._position = position + self._block_bytes
         if drops != _NO_DROP_COUNT:
-            interface.lost(drops)
+            self._lose_on(interface, drops)
         elif options + 8 <= self._position:
             self._drop_count(interface, options)
         self._stand(interface, number, position + 28)
@@ -235,9 +237,21 @@ class PcapngReader(CaptureReader):
 
     def _drop_count(self, interface: _PcapngInterface, options: i64) -> None:
         """Take in how many packets were lost before this one, where its options, in ``data`` from there on, say so."""
-        count = self._option(options, self._position - 4, _EPB_DROPCOUNT)
+        count = self._option(options, self._position - 4, EPB_DROPCOUNT)
         if count is not None:
-            interface.lost(int.from_bytes(count, self._order()))
+            self._lose_on(interface, int.from_bytes(count, self._order()))
+
+    def _lose_on(self, interface: _PcapngInterface, packets: int) -> None:
+        interface.lost(packets)
+        self._told_drops = max(self._told_drops, 0) + packets
+        self._lose(packets)
+
+    def _lose_rest(self) -> None:
+        """Take in what was lost behind the last packet: the statistics count it, and packets before told of the rest."""
+        counted = sum([interface.dropped or 0 for interface in self.interfaces])
+        if 0 <= self._told_drops < counted:
+            self._lose(counted - self._told_drops)
+            self._told_drops = counted
 
     def _other(self) -> bool:
         """Take in or skip a block that is no packet; False where reading has to stop."""

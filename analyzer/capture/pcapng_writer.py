@@ -13,6 +13,7 @@ from analyzer.capture.pcapng import (
     DECRYPTION_SECRETS,
     ENHANCED_PACKET,
     ENHANCED_PACKET_BYTES,
+    EPB_DROPCOUNT,
     IF_NAME,
     IF_TSRESOL,
     INTERFACE_DESCRIPTION,
@@ -21,6 +22,7 @@ from analyzer.capture.pcapng import (
     SECTION_HEADER,
     TLS_KEY_LOG,
 )
+from analyzer.capture.reader import UNTOLD
 
 _BYTE_ORDER: Final = 0x1A2B3C4D
 _MAJOR_VERSION: Final = 1
@@ -65,10 +67,21 @@ class PcapngWriter:
         """Add lines of a TLS key log (section 4.7), which are good for packets that follow."""
         self._block(DECRYPTION_SECRETS, struct.pack("<II", TLS_KEY_LOG, len(data)) + data)
 
-    def packet(self, interface: i64, timestamp: i64, data: bytes, original_length: i64) -> None:
-        """Add a packet (section 4.3); ``timestamp`` is in nanoseconds since the epoch, ``data`` what of ``original_length`` bytes was captured."""
+    def packet(self, interface: i64, timestamp: i64, data: bytes, original_length: i64, lost_packets: i64 = UNTOLD) -> None:
+        """Add a packet (section 4.3); ``timestamp`` is in nanoseconds since the epoch, ``data`` what of ``original_length`` bytes was captured.
+
+        ``lost_packets`` were lost between the packet before and this one, where that is told.
+        """
         captured: i64 = len(data)
         length: i64 = ENHANCED_PACKET_BYTES + ((captured + 3) & ~3)
+        if lost_packets != UNTOLD:
+            options = _options([(EPB_DROPCOUNT, struct.pack("<Q", lost_packets))])
+            length += len(options)
+            fixed = _PACKET.pack(
+                ENHANCED_PACKET, length, interface, timestamp >> 32, timestamp & _WORD, captured, original_length
+            )
+            self._write(b"".join((fixed, data, _PADDING[captured & 3], options, fixed[4:8])))
+            return
         fixed = _PACKET.pack(ENHANCED_PACKET, length, interface, timestamp >> 32, timestamp & _WORD, captured, original_length)
         self._write(b"".join((fixed, data, _PADDING[captured & 3], fixed[4:8])))
 

@@ -14,6 +14,8 @@ from analyzer.capture.compression import Source
 from analyzer.capture.link_types import link_type_name
 from analyzer.records import AnomalyRecord, CaptureRecord
 
+UNTOLD: Final = -1  # nobody counts what was lost
+
 _DAY: Final = 86_400_000_000_000
 
 
@@ -38,6 +40,9 @@ class CaptureReader:
     since the epoch), ``link_type`` (LINKTYPE_ number), ``interface`` and ``frame`` (from 1, as Wireshark counts)
     describe the current packet. A packet that has no valid time of its own takes that of the packet before it and is
     counted in ``untimed_packets``.
+
+    ``lost_packets`` is how many packets the capturing system says it lost before the one that the reader stands on, or,
+    behind the last, after it; ``UNTOLD`` where it says nothing. Who takes the number sets it back to that.
     """
 
     def __init__(self, name: str, source: Source, capture_format: str, size: int | None) -> None:
@@ -49,6 +54,7 @@ class CaptureReader:
         self.link_type: i64 = 0
         self.interface: i64 = 0
         self.frame: i64 = 0
+        self.lost_packets: i64 = UNTOLD
 
         self.name = name
         self.format = capture_format
@@ -153,6 +159,11 @@ class CaptureReader:
         elif self.last_packet_at - timestamp > limits.REORDER_NANOSECONDS:
             self._go_back(self.last_packet_at - timestamp)
 
+    def _lose(self, packets: int) -> None:
+        """Note that packets were lost before the one that the reader will stand on when it has been read."""
+        lost: int = max(self.lost_packets, 0) + packets
+        self.lost_packets = min(lost, limits.DROPPED_PACKETS - 1)
+
     def _go_back(self, nanoseconds: i64) -> None:
         """Note a packet with a time so long before that of an earlier one that its order may not be that of the network."""
         self._anomaly("time_order", "packets in the order of their times", "")
@@ -167,6 +178,8 @@ class CaptureReader:
         held = self._end - self._position
         if held >= count:
             return True
+        if not self._is_ended and held and self._source.step_back(held):  # faster than to put the two pieces together
+            held = 0
         pieces = [self.data[self._position :]] if held else []
         while held < count and not self._is_ended:
             block = self._source.read()
@@ -178,8 +191,6 @@ class CaptureReader:
         self._position = 0
         self.data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._end = len(self.data)
-        if not self._is_ended and held and self._source.step_back(held):  # faster than to put the two pieces together
-            held = 0
         return self._end >= count
 
     def _skip(self, count: i64) -> bool:

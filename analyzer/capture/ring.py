@@ -3,6 +3,10 @@ Documentation/networking/packet_mmap.rst.
 
 A block is copied out as bytes and given back to the kernel at once. VLAN tags, which network cards take off, are put back.
 Packets that leave through the loopback interface are left out, since they arrive there as well.
+
+The kernel drops packets while all blocks are full. A block that it begins after that says so, until the number of drops is
+asked for. That is done when the first such block is read: the drops came before it, and before the others in the ring that say
+so, on which they are spread evenly, for the kernel does not count them apart.
 """
 
 import ctypes
@@ -54,6 +58,7 @@ _BLOCK_STATUS: Final = 8  # and how many packets
 _BLOCK_LENGTHS: Final = 16  # where the first packet is, and bytes in use
 _BLOCK_HEADER_BYTES: Final = 48
 _OF_USER: Final = 1
+_LOSING: Final = 4  # packets were dropped since their number was asked for
 _OF_KERNEL: Final = bytes(4)
 # struct tpacket3_hdr, and the struct sockaddr_ll behind it
 _PLACES: Final = 24  # of the link layer's header and the network layer's
@@ -109,13 +114,15 @@ class RingReader(LiveReader):
         Raises ``PermissionError`` without CAP_NET_RAW, and ``CaptureError`` where there is no such interface or ring.
         """
         super().__init__(name, idle)
+        self.lost_packets = 0
         self.link_type_of_packets = link_type_of(name)
         self.link_type = self.link_type_of_packets
         self._is_cooked = self.link_type_of_packets == _LINUX_SLL2
         self._snap_length: i64 = snap_length
         self._numbers: dict[int, int] = {}  # kernel's number of an interface -> ours
         self._blocks: i64 = max(ring_bytes // limits.RING_BLOCK_BYTES, 2)
-        self._untold = 0  # drops since the last call of `count_drops`
+        self._untold: i64 = 0  # drops that came before packets which are not read yet
+        self._losing_blocks: i64 = 0  # whose packets they came before, as far as is known
         self._next: i64 = 0  # the block that is read next
         self._block = b""
         self._packet: i64 = 0  # where in it the next packet is
@@ -183,18 +190,10 @@ class RingReader(LiveReader):
             self._count(captured, original, seconds * 1_000_000_000 + (second & _WORD))
             return True
 
-    def count_drops(self) -> int:
-        """Ask the kernel how many packets it has dropped since the last call; they are added to those of the interface."""
-        if not self._is_ended:
-            self._count_drops()
-        dropped = self._untold
-        self._untold = 0
-        return dropped
-
     def close(self) -> None:
         """Release the ring and the socket; the counts stay."""
         if not self._is_ended:
-            self._count_drops()
+            self._lose_here(self._untold + self._counts())
             self._ring.close()
             self._socket.close()
         self._block = b""
@@ -231,13 +230,38 @@ class RingReader(LiveReader):
         except OSError:  # before Linux 4.20
             self._loopback = index
 
-    def _count_drops(self) -> None:
-        dropped = self._counts()
-        self._untold += dropped
-        if self.interfaces:
-            self.interfaces[0].dropped = (self.interfaces[0].dropped or 0) + dropped
+    def _lose_before(self) -> None:
+        """Take in what the kernel dropped before the block, of those it says that of, that is read next."""
+        if self._losing_blocks == 0:
+            self._untold += self._counts()
+            self._losing_blocks = self._count_losing_blocks()
+        share = (self._untold + self._losing_blocks - 1) // self._losing_blocks
+        self._losing_blocks -= 1
+        self._untold -= share
+        self._lose_here(share)
 
-    def _counts(self) -> int:
+    def _lose_here(self, packets: i64) -> None:
+        if not self.interfaces:  # no packet has come of any: it is told before the first
+            self._untold += packets
+        elif packets > 0:
+            self._lose(packets)
+            interface = self.interfaces[self.interface]
+            interface.dropped = (interface.dropped or 0) + packets
+
+    def _count_losing_blocks(self) -> i64:
+        """How many blocks that wait to be read, from the next one on, say that packets were dropped before them."""
+        size: i64 = limits.RING_BLOCK_BYTES
+        count: i64 = 0
+        for number in range(self._blocks):
+            place = (self._next + number) % self._blocks * size + _BLOCK_STATUS
+            status: i64 = self._ring[place]
+            if status & _OF_USER == 0:
+                break
+            if status & _LOSING:
+                count += 1
+        return count
+
+    def _counts(self) -> i64:
         """Packets dropped since the last call."""
         _, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 12))
         return int(dropped)
@@ -266,6 +290,8 @@ class RingReader(LiveReader):
                 return False
         if self._blocks_to_end > 0:
             self._blocks_to_end -= 1
+        if status & _LOSING:
+            self._lose_before()
         lengths = read_i64_le(header, _BLOCK_LENGTHS)
         self._left = (status >> 32) & _WORD
         self._packet = lengths & _WORD
@@ -296,7 +322,9 @@ class RingReader(LiveReader):
                 name = str(index)
             if known >= limits.INTERFACES:
                 return 0
-            self.interfaces.append(Interface(self.link_type_of_packets, name, self._snap_length))
+            interface = Interface(self.link_type_of_packets, name, self._snap_length)
+            interface.dropped = 0
+            self.interfaces.append(interface)
             self._numbers[index] = known
         return known
 

@@ -24,14 +24,14 @@ class Saver:
         self._numbers: dict[tuple[int, int], int] = {}  # (capture_index, interface) -> interface in the file
 
     def packet(self, reader: CaptureReader) -> None:
-        """Add the packet that a reader stands on."""
+        """Add the packet that a reader stands on, and how many were lost before it."""
         place = (reader.capture_index, reader.interface)
         try:
             number = self._numbers.get(place)
             if number is None:
                 number = self._new_interface(reader)
             data = reader.data[reader.offset : reader.offset + reader.captured_length]
-            self._writer.packet(number, reader.timestamp, data, reader.original_length)
+            self._writer.packet(number, reader.timestamp, data, reader.original_length, reader.lost_packets)
         except OSError as error:
             raise self._unwritten(error) from error
 

@@ -60,6 +60,10 @@ class Connection(Carrier):
         self.own_bytes: i64 = limits.CONNECTION_BYTES  # of memory, beside what its streams take
         self.counted_bytes: i64 = 0  # what the table has counted of both
         self.used_at: i64 = 0  # the table's clock
+        # of all packets that the captures lost, those before it was opened and, once it is closed, before that
+        self.lost_before: i64 = 0
+        self.lost_until: i64 = -1
+        self.lost_packets: int | None = None  # while it was open, told by the table before it asks for rows
 
     def guess_roles(self) -> None:
         """Decide who is the client by the ports that servers are known to use, else by who sent first."""
@@ -187,6 +191,7 @@ class Connection(Carrier):
             community_id=community_id(number, source, self.port, destination, self.peer_port),
             first_packet=self.first_packet,
             last_packet=self.last_packet,
+            dropped_packets=self.lost_packets,
         )
 
     def record(self, reason: CloseReason | None) -> ConnectionRecord:

@@ -50,6 +50,8 @@ class ConnectionTable:
         self._count: i64 = 0  # packets of the capture
         self._capture_index: i64 = -1
         self._frame: i64 = 0
+        self._lost: i64 = 0  # packets of the captures
+        self._telling: set[int] = set()  # captures that say when they lost packets
         self._next_due: i64 = NEVER
         self._holes = DueQueue()  # holes that may be the capture's, and resets
         self._closed = DueQueue()
@@ -164,10 +166,24 @@ class ConnectionTable:
             self._clock = clock
         return self._look_at_due() if self._next_due <= self._clock else []
 
+    def lose(self, packets: i64, timestamp: i64, capture_index: i64) -> Rows:
+        """Note that a capture lost so many packets, 0 too, before the one of this time, which is taken next; or behind its last."""
+        rows = self.advance(timestamp)
+        self._lost = min(self._lost + packets, limits.DROPPED_PACKETS - 1)
+        self._telling.add(capture_index)
+        return rows
+
+    def _tell_lost(self, connection: Connection) -> None:
+        """Tell a connection how many packets were lost while it was open."""
+        if connection.capture_index in self._telling:
+            until = self._lost if connection.lost_until < 0 else connection.lost_until
+            connection.lost_packets = until - connection.lost_before
+
     def open_rows(self, timestamp: i64) -> Rows:
         """The rows of what is open as they stand."""
         rows: Rows = []
         for connection in self._by_id().values():
+            self._tell_lost(connection)
             rows += connection.open_rows(timestamp)
         return rows
 
@@ -186,6 +202,7 @@ class ConnectionTable:
         self, segment: Segment, timestamp: i64, frame: i64, capture_index: i64, interface_name: str | None
     ) -> Rows:
         connection = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
+        connection.lost_before = self._lost
         self.taken_by = connection.connection_id
         first = self._register(connection)
         rows = connection.take(first, segment, timestamp, frame)
@@ -207,6 +224,7 @@ class ConnectionTable:
             return []
         self._bytes -= connection.counted_bytes
         connection.counted_bytes = 0
+        self._tell_lost(connection)
         if isinstance(connection, UdpFlow):
             self._forget_flow(connection)
             return connection.finish(reason)
@@ -325,6 +343,7 @@ class ConnectionTable:
         if connection.challenger is not None:
             rows = self._finish(connection.challenger, CloseReason.TIMEOUT)
         challenger = TcpConnection(self.context, segment, timestamp, frame, capture_index, interface_name)
+        challenger.lost_before = self._lost
         connection.challenger = challenger
         self.taken_by = challenger.connection_id
         first = challenger.first
@@ -371,6 +390,7 @@ class ConnectionTable:
             flow = None
         if flow is None:
             flow = UdpFlow(self.context, segment, timestamp, frame, capture_index, interface_name)
+            flow.lost_before = self._lost
             self._flows[flow.reverse_key] = flow
             self._flows[flow.key] = flow
             self._wait(self._idle, limits.FLOW_NANOSECONDS, 0, flow, None)
@@ -405,6 +425,7 @@ class ConnectionTable:
             self._wait(self._holes, limits.REORDER_NANOSECONDS, limits.REORDER_PACKETS, connection, None)
         if not connection.is_lingering and connection.is_over():
             connection.is_lingering = True
+            connection.lost_until = self._lost
             self._wait(self._closed, limits.LINGER_NANOSECONDS, 0, connection, None)
             if self._closed.count() > self.most_lingering:
                 self._next_due = self._clock  # where time stands still, they must not gather
@@ -425,6 +446,7 @@ class ConnectionTable:
             closed = due.connection
             if isinstance(closed, TcpConnection) and not closed.is_over():  # its reset was taken back
                 closed.is_lingering = False
+                closed.lost_until = -1
             else:
                 rows += self._finish(closed, CloseReason.TIMEOUT)
             due = self._closed.first()

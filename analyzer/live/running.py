@@ -12,7 +12,6 @@ from analyzer.capture.saving import Saver
 from analyzer.dissector import Context
 from analyzer.live.outlet import Outlet
 from analyzer.pipeline import ALL, Analysis
-from analyzer.records import AnomalyRecord
 
 SEAL_SECONDS: Final = 0.5  # between two segments; a row is visible within one and the time to write it
 TICK_SHARE: Final = 10  # of the time, one part in so many at most goes into rows of what is open
@@ -29,7 +28,6 @@ class Running:
     def __init__(self, duration: float | None = None, show: Show | None = None) -> None:
         """``duration`` is in seconds from the beginning of the capture."""
         self.signal: int | None = None  # that ended it
-        self.dropped = 0  # packets, by the kernel
         self.analysis: Analysis | None = None
         self._outlet: Outlet | None = None
         self._duration = duration
@@ -65,8 +63,6 @@ class Running:
         gc.disable()
         try:
             self.analysis.run(self._progress, most_packets)
-            self._look_at_drops(self.analysis)
-            self.analysis.flush()
             outlet.finish(time.monotonic())
             if saver is not None:
                 saver.close(captures.readers)
@@ -93,6 +89,14 @@ class Running:
         """Packets read so far."""
         return 0 if self.analysis is None else sum(reader.packets for reader in self.analysis.captures.readers)
 
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel is known to have dropped."""
+        if self.analysis is None:
+            return 0
+        live = [reader for reader in self.analysis.captures.readers if isinstance(reader, LiveReader)]
+        return sum([interface.dropped or 0 for reader in live for interface in reader.interfaces])
+
     def _progress(self, _bytes_read: int) -> bool:
         return self.idle()
 
@@ -101,7 +105,6 @@ class Running:
         segments = outlet.segments
         if segments.is_busy and not segments.is_full:
             return
-        self._look_at_drops(analysis)
         if any(isinstance(reader, LiveReader) and reader.is_caught_up for reader in analysis.captures.readers):
             analysis.advance(time.time_ns() - BEHIND_NANOSECONDS)
         analysis.flush()
@@ -118,25 +121,3 @@ class Running:
         if now >= self._collect_at:
             gc.collect()
             self._collect_at = now + COLLECT_SECONDS
-
-    def _look_at_drops(self, analysis: Analysis) -> None:
-        """Ask the kernel what it dropped; that is a fault of the capture, which holes in what was captured follow from."""
-        for reader in analysis.captures.readers:
-            if not isinstance(reader, LiveReader):
-                continue
-            dropped = reader.count_drops()
-            if dropped:
-                self.dropped += dropped
-                analysis.add(
-                    [
-                        AnomalyRecord(
-                            capture_index=reader.capture_index,
-                            occurred_at=time.time_ns(),
-                            packet=reader.frame or None,
-                            kind="dropped_packets",
-                            required="every packet",
-                            found=f"{dropped} that the kernel dropped: the ring was full",
-                            occurrences=dropped,
-                        )
-                    ]
-                )

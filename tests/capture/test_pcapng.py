@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer import limits
+from analyzer.capture.capture_set import CaptureSet
+from analyzer.capture.reader import UNTOLD
 from analyzer.errors import CaptureError
 from analyzer.records import CaptureRecord
 
@@ -197,6 +199,39 @@ def test_dropped_packets_are_those_of_the_last_statistics_of_each_interface(file
     scratch.write_bytes(written.bytes)
     _, reader = files.read(scratch)
     assert reader.record().dropped_packets == 13 + 7
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_packets_say_what_was_lost_before_them_and_statistics_what_was_lost_behind_the_last(files, scratch, order):
+    def counter(code, value):
+        return code, struct.pack(order + "Q", value)
+
+    written = files.Pcapng(order).interface().interface()
+    written.enhanced(0, 1, b"a", None, [counter(4, 0)]).enhanced(0, 2, b"b").enhanced(1, 3, b"c", None, [counter(4, 1 << 63)])
+    written.obsolete(1, 5, 4, b"d").obsolete(0, 0xFFFF, 5, b"e").enhanced(0, 6, b"f", None, [(1, b"note"), counter(4, 2)])
+    written.statistics(0, [counter(5, 9)])
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch) == ([0, UNTOLD, limits.DROPPED_PACKETS - 1, 5, UNTOLD, 2], 9 - 2)
+    written.statistics(1, [counter(5, (1 << 63) + 6)])
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch)[1] == 9 + 6 - 5 - 2
+
+
+def test_statistics_alone_do_not_say_when_packets_were_lost(files, scratch):
+    written = files.Pcapng().interface().enhanced(0, 1, b"a").statistics(0, [(5, struct.pack("<Q", 7))])
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch) == ([UNTOLD], UNTOLD)
+
+
+def lost_before(path):
+    """What a capture says it lost before each packet, and behind the last."""
+    captures = CaptureSet([str(path)])
+    lost = []
+    while (reader := captures.next()) is not None:
+        lost.append(reader.lost_packets)
+        reader.lost_packets = UNTOLD
+    (reader,) = captures.readers
+    return lost, reader.lost_packets
 
 
 def test_dropped_packets_are_unknown_where_nothing_counts_them(files, scratch):

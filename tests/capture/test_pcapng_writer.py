@@ -34,7 +34,7 @@ def test_packets_interfaces_secrets_and_drops_are_read_back_as_written(files, sc
         writer.packet(first, 1_700_000_000 * SECOND + 123_456_789, FRAME, 1500)
         writer.packet(second, 1_700_000_001 * SECOND, b"12345", 5)
         assert writer.interface(1, 96, "eth0") == 2
-        writer.packet(2, (1 << 62) - 1, b"", 0)
+        writer.packet(2, (1 << 62) - 1, b"", 0, 3)
         writer.secrets(KEYS)
         writer.statistics(first, 1_700_000_002 * SECOND, 20, 7)
         writer.statistics(second, 1_700_000_002 * SECOND, 1, None)
@@ -47,7 +47,7 @@ def test_packets_interfaces_secrets_and_drops_are_read_back_as_written(files, sc
     ]
     assert (reader.truncation, reader.secrets) == (None, [KEYS, KEYS])
     assert [row.kind for row in reader.anomalies] == ["clock_leap"]
-    assert [interface_of(each) for each in reader.interfaces] == [(1, "eth0", 7), (113, None, None), (1, "eth0", None)]
+    assert [interface_of(each) for each in reader.interfaces] == [(1, "eth0", 7), (113, None, None), (1, "eth0", 3)]
 
 
 def interface_of(interface: Interface):
@@ -104,6 +104,11 @@ def test_blocks_are_as_the_draft_draws_them():
     writer.packet(3, 0x0123456789ABCDEF, b"abcde", 9)
     fixed = struct.pack("<7I", 6, 40, 3, 0x01234567, 0x89ABCDEF, 5, 9)
     assert file.getvalue()[before:] == fixed + b"abcde\0\0\0" + struct.pack("<I", 40)
+    before = file.tell()
+    writer.packet(3, 0x0123456789ABCDEF, b"abcde", 9, 7)
+    fixed = struct.pack("<7I", 6, 56, 3, 0x01234567, 0x89ABCDEF, 5, 9)
+    options = struct.pack("<HHQHH", 4, 8, 7, 0, 0)
+    assert file.getvalue()[before:] == fixed + b"abcde\0\0\0" + options + struct.pack("<I", 56)
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
@@ -111,15 +116,15 @@ def test_wireshark_reads_packets_interfaces_and_drops(scratch):
     def write(writer):
         number = writer.interface(1, 262_144, "eth0")
         writer.secrets(KEYS)
-        writer.packet(number, 1_700_000_000 * SECOND + 123_456_789, FRAME, 1500)
+        writer.packet(number, 1_700_000_000 * SECOND + 123_456_789, FRAME, 1500, 7)
         writer.packet(writer.interface(1, 96, "wlan0"), 1_700_000_001 * SECOND, FRAME, 60)
         writer.statistics(number, 1_700_000_002 * SECOND, 20, 7)
 
     path = str(written(scratch, write))
-    fields = ("frame.time_epoch", "frame.cap_len", "frame.len", "frame.interface_name")
+    fields = ("frame.time_epoch", "frame.cap_len", "frame.len", "frame.interface_name", "frame.drop_count")
     asked = [word for field in fields for word in ("-e", field)]
     shown = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", *asked], check=True, capture_output=True, text=True)
-    assert shown.stdout.splitlines() == ["1700000000.123456789\t60\t1500\teth0", "1700000001.000000000\t60\t60\twlan0"]
+    assert shown.stdout.splitlines() == ["1700000000.123456789\t60\t1500\teth0\t7", "1700000001.000000000\t60\t60\twlan0\t"]
     told = subprocess.run(["capinfos", path], check=True, capture_output=True, text=True).stdout
     words = " ".join(told.split())
     for line in (

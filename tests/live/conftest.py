@@ -143,6 +143,11 @@ def is_bound(network, process):
     return any(words[3] == "0003" and f"socket:[{words[-1]}]" in sockets for words in bound)
 
 
+@pytest.fixture(name="is_bound")
+def is_bound_fixture():
+    return is_bound
+
+
 @pytest.fixture
 def live(network, tmp_path):
     """Starts `unmux live` in the network; it has begun to capture when this returns."""
