@@ -36,6 +36,7 @@ RING_BLOCK_BYTES: Final = (
     1 << 18
 )  # of a live capture's ring; handed over whole, and larger than any packet but the largest offloaded
 RING_BYTES: Final = 64 << 20  # of a live capture's ring: half a second of 1 Gbit/s while rows are written
+PROMPT_BYTES: Final = 256 << 20  # of Parquet files that the screen's prompt reads where no folder is written: millions of rows
 DECOMPRESSION_BYTES: Final = 136 << 20  # memory of an xz decoder, twice what xz -9 needs; zstd's own limit is 128 MiB
 
 # --- stream: finding the protocol

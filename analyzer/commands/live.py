@@ -5,8 +5,10 @@ import re
 import secrets
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -127,13 +129,35 @@ def run(request: Request, options: source.Options) -> int:
     try:
         reader = _opened(request, running.idle)
         observe = screen.observe if screen is not None else _observer(form)
-        outlet = _outlet(request, options, retention, observe)
-        try:
-            return _captured(request, options, running, reader, outlet, screen)
-        finally:
-            outlet.close()
+        with _segment_folder(request, screen) as folder:
+            if screen is not None and folder is not None:
+                from analyzer.commands import live_prompt
+
+                screen.prompt_command = live_prompt.command(folder, options.memory.size)
+            outlet = _outlet(request, options, retention, observe, folder)
+            try:
+                return _captured(request, options, running, reader, outlet, screen)
+            finally:
+                outlet.close()
     finally:
         ears.close()
+
+
+@contextmanager
+def _segment_folder(request: Request, screen: "Screen | None") -> Iterator[str | None]:
+    """The folder of the segments: the output, or a temporary one where the screen has a prompt; None where nobody reads it."""
+    if request.output is not None and source.is_folder(request.output):
+        yield request.output
+        return
+    temporary = None
+    if screen is not None and screen.has_keys:
+        with suppress(OSError):  # the capture goes on without a prompt
+            temporary = tempfile.TemporaryDirectory(prefix="unmux-live-", ignore_cleanup_errors=True)
+    if temporary is None:
+        yield None
+        return
+    with temporary as folder:
+        yield folder
 
 
 def _captured(
@@ -223,21 +247,28 @@ def _captures(request: Request, idle: Callable[[], bool], reader: "LiveReader | 
     return captures
 
 
-def _outlet(request: Request, options: source.Options, retention: "Retention | None", observe: "Observer | None") -> "Outlet":
-    from analyzer import protocols
+def _outlet(
+    request: Request,
+    options: source.Options,
+    retention: "Retention | None",
+    observe: "Observer | None",
+    folder: str | None,
+) -> "Outlet":
+    """``folder`` is that of the segments, which need not be the output."""
+    from analyzer import limits, protocols
     from analyzer.live.outlet import Outlet
     from analyzer.store import Store
-    from analyzer.store.segments import SegmentStore
+    from analyzer.store.segments import Retention, SegmentStore
 
     records = [record for dissector in protocols.dissectors() for record in dissector.records]
-    folder = request.output if request.output is not None and source.is_folder(request.output) else None
+    is_output = folder is not None and folder == request.output
     key = options.mask_key or secrets.token_bytes(32)
     said = {"content": options.content, "frames": str(options.frames).lower()}
     said["show_secrets"] = str(options.show_secrets).lower()
     if request.expression:
         said["filter"] = request.expression
     store = None
-    if request.output is not None and folder is None:
+    if request.output is not None and not is_output:
         store = Store(
             request.output,
             append=request.append,
@@ -250,15 +281,17 @@ def _outlet(request: Request, options: source.Options, retention: "Retention | N
         )
     segments = SegmentStore(
         folder,
-        append=request.append,
-        force=request.force,
+        append=request.append and is_output,
+        force=request.force and is_output,
         show_secrets=options.show_secrets,
         mask_key=key,
         options=said,
         records=records,
-        retention=retention,
+        retention=retention if is_output else Retention(size=limits.PROMPT_BYTES),
         observe=observe,
         memory=options.memory,
+        first_capture_index=0 if store is None else store.next_capture_index(),
+        is_spare=not is_output,
     )
     return Outlet(segments, store)
 

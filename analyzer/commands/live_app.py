@@ -104,7 +104,8 @@ def live(
 ) -> int:
     """Take live traffic apart.
 
-    Needs the right CAP_NET_RAW, and no other. Packets that the kernel had to drop are counted, and told.
+    Needs the right CAP_NET_RAW, and no other. Packets that the kernel had to drop are counted, and told. On the screen, s
+    opens an SQL prompt.
     """
     from analyzer.commands import live as capturing
     from analyzer.commands import source

@@ -35,6 +35,7 @@ FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
 TABLE_ROWS = 10_000  # a table is laid out whole, in memory; other formats are written row by row
 FILE_WIDTH = 160  # of a table in a file
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markdown", ".parquet": "parquet"}
+_INTERRUPTED_SECONDS = 0.1  # between two interrupts: a query that has not begun to run does not hear one
 _MARKDOWN = re.compile(r"[\\`*\[\]<|]")
 
 Row = Sequence[object]
@@ -108,7 +109,7 @@ def interruptibly(store: "Interruptible", work: Callable[[], T]) -> T:
         while not finished.is_set():
             store.interrupt()
             with suppress(Interrupted):  # said again; the store cannot be closed before
-                finished.wait()
+                finished.wait(_INTERRUPTED_SECONDS)
         raise
     if failed:
         raise failed[0]

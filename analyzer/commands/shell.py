@@ -16,6 +16,7 @@ from analyzer.text import escape_for_terminal
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
+BANNER = "unmux shell; .help tells what can be said, Tab completes, Ctrl-D leaves"
 HELP = """\
 SELECT …;        a query; it may take several lines and ends with a semicolon
 .tables          the tables and views         .schema [TABLE]  their columns
@@ -122,14 +123,14 @@ def is_command(said: str) -> bool:
     return said.startswith((".", "\\")) or word.lower() in _LEAVING or word.lower() in _OTHER_WORDS
 
 
-def run(store: Store) -> int:
+def run(store: Store, banner: str = BANNER) -> int:
     """Talk until the user leaves; without a terminal, answer what standard input says, statement by statement.
 
-    Returns the exit status: 1 when standard input was no terminal and something it said failed.
+    ``banner`` is said first on a terminal. Returns the exit status: 1 when standard input was no terminal and something it said failed.
     """
     shell = Shell(store)
     if sys.stdin.isatty():
-        _talk(shell)
+        _talk(shell, banner)
         return 0
     for statement in _statements(sys.stdin.read()):
         if not shell.answer(statement):
@@ -137,7 +138,7 @@ def run(store: Store) -> int:
     return 1 if shell.failed else 0
 
 
-def _talk(shell: Shell) -> None:
+def _talk(shell: Shell, banner: str) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
@@ -153,7 +154,7 @@ def _talk(shell: Shell) -> None:
         completer=WordCompleter(sorted(words), ignore_case=True, WORD=True),
         complete_while_typing=False,
     )
-    print("unmux shell; .help tells what can be said, Tab completes, Ctrl-D leaves")
+    print(banner)
     said = ""
     while True:
         try:

@@ -17,7 +17,7 @@ class Outlet:
 
     def next_capture_index(self) -> int:
         """The capture_index of the first capture to be added."""
-        return self.segments.next_capture_index() if self._store is None else self._store.next_capture_index()
+        return self.segments.next_capture_index()
 
     def add(self, rows: Rows) -> None:
         """Take rows, which must not change any more. UnmuxError when they cannot be written."""

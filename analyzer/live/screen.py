@@ -1,5 +1,6 @@
 """The terminal screen of a live capture: what comes, how fast, and what stands out. 80 columns and 24 lines are enough."""
 
+import os
 import select
 import sys
 import termios
@@ -14,6 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from analyzer.live.prompt import Prompt
 from analyzer.live.running import Running
 from analyzer.reports.values import NOTHING, duration, shortened, size, sparkline
 from analyzer.text import escape_for_terminal
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REFRESH_SECONDS: Final = 0.5
+KEY_SECONDS: Final = 0.1  # between two looks at the keys
 KEPT: Final = 40  # rows of each kind, for tall terminals
 RATES: Final = 60  # refreshes that the drawing of the rate goes back
 FIXED_LINES: Final = 8  # that hold no rows: totals, headings, the last one
@@ -73,33 +76,52 @@ class Figures:
 
 
 class Screen:
-    """Draws the figures of a live capture, and hears the key that ends it."""
+    """Draws the figures of a live capture, and hears the keys: one ends it, one opens a prompt, which has the terminal then."""
 
     def __init__(self, source: str, output: str | None, console: Console | None = None) -> None:
         """``source`` is what is captured, ``output`` where it is kept."""
         self.figures = Figures()
+        self.prompt_command: Sequence[str] | None = None  # None where there is no prompt
         self._source = source
         self._output = output
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._begun_at = time.monotonic()
         self._shown_at = self._begun_at
+        self._heard_at = self._begun_at
         self._terminal: list[Any] | None = None  # as it was
+        self._prompt: Prompt | None = None  # while it is open
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a keyboard."""
+        return sys.stdin is not None and sys.stdin.isatty()
 
     def begin(self) -> None:
         """Take the terminal."""
-        self._begun_at = self._shown_at = time.monotonic()
-        if sys.stdin is not None and sys.stdin.isatty():
+        self._begun_at = self._shown_at = self._heard_at = time.monotonic()
+        if self.has_keys:
             self._terminal = termios.tcgetattr(sys.stdin)
+        self._take_terminal()
+
+    def end(self) -> None:
+        """Give the terminal back, whoever has it."""
+        if self._prompt is not None:
+            self._prompt.close()
+            self._prompt = None
+            print()  # behind what was being typed
+        else:
+            self._live.stop()
+        self._restore_modes()
+
+    def _take_terminal(self) -> None:
+        if self._terminal is not None:
             tty.setcbreak(sys.stdin)
         self._live.start()
 
-    def end(self) -> None:
-        """Give the terminal back."""
-        self._live.stop()
+    def _restore_modes(self) -> None:
         if self._terminal is not None:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._terminal)
-            self._terminal = None
 
     def observe(self, finished: duckdb.DuckDBPyConnection, unfinished: duckdb.DuckDBPyConnection) -> None:
         """Take in the rows of a segment, and those of what is open."""
@@ -121,9 +143,17 @@ class Screen:
         figures.waiting, figures.open_connections, figures.open_streams = waiting, open_connections, open_streams
 
     def show(self, running: Running, now: float) -> bool:
-        """Draw, when it is time; False when the key was pressed."""
+        """Draw and hear keys, when it is time; False when the key that ends the capture was pressed."""
+        if now - self._heard_at >= KEY_SECONDS:
+            self._heard_at = now
+            if self._prompt is None and not self._hear():
+                return False
+            if self._prompt is not None and not self._prompt.is_open():
+                self._prompt.close()
+                self._prompt = None
+                self._take_terminal()
         passed = now - self._shown_at
-        if passed < REFRESH_SECONDS:
+        if passed < REFRESH_SECONDS or self._prompt is not None:
             return True
         self._shown_at = now
         figures = self.figures
@@ -136,7 +166,7 @@ class Screen:
         figures.dropped = running.dropped
         figures.seconds = now - self._begun_at
         self._live.update(self.drawn(self._console.width, self._console.height), refresh=True)
-        return not self._is_quit()
+        return True
 
     def drawn(self, width: int, height: int) -> Group:
         """The screen, ``height`` lines of at most ``width`` cells."""
@@ -172,7 +202,7 @@ class Screen:
             f"Latest of {figures.failures:,} errors and exchanges cut short", list(figures.failed), fails, width
         )
         lines += self._section(f"Latest of {figures.messages:,} messages", list(figures.said), messages, width)
-        lines.append(Text("times are UTC   q ends the capture", "dim"))
+        lines.append(Text(f"times are UTC   {self._keys()}", "dim"))
         for line in lines:
             line.truncate(width, overflow="ellipsis")
             line.no_wrap = True
@@ -184,14 +214,32 @@ class Screen:
         lines += [_line(row, width) for row in rows[:count]]
         return lines + [Text("")] * (count + 1 - len(lines))
 
-    def _is_quit(self) -> bool:
+    def _keys(self) -> str:
+        """What the keys do."""
+        if not self.has_keys:
+            return "Ctrl-C ends the capture"
+        return "q ends the capture" if self.prompt_command is None else "s opens an SQL prompt   q ends the capture"
+
+    def _hear(self) -> bool:
+        """Do what the keys say; False when one ends the capture."""
         if self._terminal is None:
-            return False
+            return True
         while select.select([sys.stdin], [], [], 0)[0]:
-            key = sys.stdin.read(1)
-            if key in ("q", "Q", ""):
+            key = os.read(sys.stdin.fileno(), 1)  # what is typed after it is for the prompt
+            if key in (b"q", b"Q", b""):
+                return False
+            if key in (b"s", b":") and self.prompt_command is not None:
+                self._open_prompt(self.prompt_command)
                 return True
-        return False
+        return True
+
+    def _open_prompt(self, command: "Sequence[str]") -> None:
+        self._live.stop()
+        self._restore_modes()
+        try:
+            self._prompt = Prompt(command, sys.stdin.fileno())
+        except OSError:  # no process can be started now; the capture goes on
+            self._take_terminal()
 
 
 def _duration_of(row: Row) -> int:

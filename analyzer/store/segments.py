@@ -10,6 +10,7 @@ an eighth each of what is to be kept, and the oldest generation goes as a whole.
 that its rows refer to.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,8 +135,13 @@ class SegmentStore:
         retention: Retention | None = None,
         observe: Observer | None = None,
         memory: Memory | None = None,
+        first_capture_index: int = 0,
+        is_spare: bool = False,
     ) -> None:
         """``path`` is the folder, None where nobody but ``observe`` wants the rows.
+
+        ``first_capture_index`` is that of the first capture where nothing is appended to. A folder that ``is_spare`` goes
+        when it cannot be written, and nothing fails.
 
         Raises ``UnmuxError`` when the path is taken, cannot be written, or holds something else or another version.
         """
@@ -154,7 +160,8 @@ class SegmentStore:
         self._open: dict[str, _Segment] = {}
         self._trash: list[tuple[float, str]] = []  # when a file may go
         self._old_files: set[str] = set()
-        self._next_capture_index = 0
+        self._next_capture_index = first_capture_index
+        self._is_spare = is_spare
         first_line_id = 0
         if self._folder is not None:
             first_line_id = self._claim(self._folder, append, force)
@@ -285,7 +292,7 @@ class SegmentStore:
             self._finished.load(finished)
             self._unfinished.load(unfinished)
             if self._folder is not None:
-                self._write_files(finished, unfinished, generation, now)
+                self._keep(finished, unfinished, generation, now)
             if self._observe is not None:
                 self._observe(self._finished.connection, self._unfinished.connection)
             self._finished.empty(finished)
@@ -293,6 +300,15 @@ class SegmentStore:
             self.written_segments += 1
         except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
             self._failure = error
+
+    def _keep(self, finished: Batches, unfinished: Batches, generation: _Generation, now: float) -> None:
+        try:
+            self._write_files(finished, unfinished, generation, now)
+        except (duckdb.Error, OSError):
+            if not self._is_spare or self._folder is None:
+                raise
+            shutil.rmtree(self._folder, ignore_errors=True)  # room for others
+            self._folder = None
 
     def _write_files(self, finished: Batches, unfinished: Batches, generation: _Generation, now: float) -> None:
         self._number += 1
