@@ -2,17 +2,17 @@
 
 import sys
 import zlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import brotli
 from mypy_extensions import i64
 
 from analyzer import limits
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 14):
+        from compression.zstd import ZstdDecompressor
+    else:
+        from backports.zstd import ZstdDecompressor
 
 SUPPORTED: Final = (b"gzip", b"x-gzip", b"deflate", b"br", b"zstd")
 _DEFLATE_METHOD: Final = 8  # RFC 1950 section 2.2: the low half of the first byte
@@ -112,8 +112,11 @@ class _BrotliDecoder(Decoder):
     """br (RFC 7932), in windows of at most 16 MB: larger ones are no part of it, and the library refuses them."""
 
     def __init__(self) -> None:
+        import brotli  # by the first content that needs it, as with zstd: few captures do
+
         super().__init__(limits.CONTENT_BROTLI_WINDOW_BYTES)
         self._decompressor = brotli.Decompressor()
+        self._error: type[Exception] = brotli.error
 
     def take(self) -> bytes:
         data, self._input = self._input, b""
@@ -123,7 +126,7 @@ class _BrotliDecoder(Decoder):
             return b""
         try:  # it may hold output though it says that it takes more input: only an empty piece shows that there is none
             piece: bytes = self._decompressor.process(data, output_buffer_limit=limits.CONTENT_PIECE_BYTES)
-        except brotli.error as error:
+        except self._error as error:
             raise CodingError(f"br: {error}") from error
         return piece
 
@@ -135,7 +138,14 @@ class _ZstdDecoder(Decoder):
     """zstd, of one or several frames (RFC 8878), in windows of at most 8 MB (RFC 9659)."""
 
     def __init__(self) -> None:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
         super().__init__(1 << limits.CONTENT_ZSTD_WINDOW_LOG)
+        self._options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: limits.CONTENT_ZSTD_WINDOW_LOG}
+        self._kind = zstd.ZstdDecompressor
+        self._error: type[Exception] = zstd.ZstdError
         self._decompressor = self._new()
 
     def take(self) -> bytes:
@@ -152,7 +162,7 @@ class _ZstdDecoder(Decoder):
             self._has_begun = True
             try:
                 piece = self._decompressor.decompress(data, limits.CONTENT_PIECE_BYTES)
-            except zstd.ZstdError as error:
+            except self._error as error:
                 raise CodingError(f"zstd: {error}") from error
             if piece:
                 return piece
@@ -160,8 +170,8 @@ class _ZstdDecoder(Decoder):
     def is_finished(self) -> bool:
         return self._decompressor.eof or not self._has_begun
 
-    def _new(self) -> zstd.ZstdDecompressor:
-        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: limits.CONTENT_ZSTD_WINDOW_LOG})
+    def _new(self) -> "ZstdDecompressor":
+        return self._kind(options=self._options)
 
 
 def decoder_of(coding: bytes) -> Decoder:
