@@ -228,7 +228,10 @@ class TlsDissector:
         self._release(side, True)
 
     def _resume(self) -> None:
-        """Hand on what waited and need not wait any more; one direction's may be what the other waits for."""
+        """Hand on what waited and need not wait any more, in the order in which it came.
+
+        One direction's may be what the other waits for, and what is inside must hear both as they spoke.
+        """
         conversation = self._conversation
         again = True
         while again:
@@ -239,19 +242,28 @@ class TlsDissector:
 
     def _release(self, side: Side, is_forced: bool) -> bool:
         """Hand on what a direction holds, up to what must still wait; whether there was anything."""
-        first = side.held[0]
-        if first.kind >= 0 and not is_forced and self._conversation.negotiation.must_wait(side, first.kind):
+        if not is_forced and not self._may_go(side, side.held[0]):
             return False
         waiting = side.take_held()
         for index, record in enumerate(waiting):
-            must_wait = record.kind >= 0 and not is_forced and self._conversation.negotiation.must_wait(side, record.kind)
-            if must_wait or side.is_paused:
+            if side.is_paused or not (is_forced or self._may_go(side, record)):
                 for rest in waiting[index:]:
                     side.hold(rest)
                 return index > 0
             record.released = record.timestamp  # its wait belonged to a stall that is over
             self._handle(side, record)
         return True
+
+    def _may_go(self, side: Side, record: Record) -> bool:
+        """Whether a record need not wait any more, nor is it the turn of one that the other direction holds."""
+        conversation = self._conversation
+        if record.kind >= 0 and conversation.negotiation.must_wait(side, record.kind):
+            return False
+        other = conversation.side(1 - side.direction)
+        if not other.is_paused or other.held[0].packet > record.packet:
+            return True
+        kind = other.held[0].kind
+        return kind >= 0 and conversation.negotiation.must_wait(other, kind)
 
     def _handle(self, side: Side, record: Record) -> None:
         conversation = self._conversation

@@ -33,7 +33,7 @@ from analyzer.codecs.tls_handshake import (
 )
 from analyzer.codecs.tls_names import group_name
 from analyzer.codecs.tls_records import APPLICATION_DATA, CHANGE_CIPHER_SPEC
-from analyzer.codecs.tls_session import LOST, Knowledge, Session
+from analyzer.codecs.tls_session import LOST, NO_KEY, NO_KEYS, Knowledge, Session
 from analyzer.codecs.tls_side import Phase, Record, Side
 from analyzer.dissector import TO_CLIENT, TO_SERVER
 from analyzer.errors import ProtocolError
@@ -187,6 +187,8 @@ class Negotiation:
         if protections:
             decryptor.add(protections[side.direction])
             side.decryptor = decryptor
+            if self.reason in (NO_KEY, NO_KEYS):  # they have come since
+                self.reason = None
         elif side.changes == 0:
             self.reason = session.reason
 
