@@ -52,6 +52,12 @@ def test_the_table_reference_is_the_one_the_declarations_give():
     assert (ROOT / "docs" / "tables.md").read_text() == reference.markdown(reference.all_tables())
 
 
+def test_the_page_about_live_capture_says_of_each_table_what_it_has_of_what_is_open():
+    told = re.search(r"^\| table \| while it is open \|\n(.*?)\n\n", (ROOT / "docs/live.md").read_text(), re.M | re.S).group(1)
+    named = [name for row in told.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(table.name for table in reference.all_tables())
+
+
 @pytest.mark.parametrize("example", examples("README.md", "python"))
 def test_the_python_examples_of_the_readme_run(example, monkeypatch):
     monkeypatch.chdir(ROOT)

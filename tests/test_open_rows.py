@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from msgspec.structs import astuple
 
+import analyzer
 from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.following import open_growing
@@ -20,6 +21,8 @@ from analyzer.protocols.websocket import WebSocketMessageRecord
 from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, StallRecord, StreamRecord
 from analyzer.schema import Stability, table_of
 from analyzer.scope import Scope
+from analyzer.store import open_store
+from analyzer.store.segments import SegmentStore
 from analyzer.stream import Stream
 from analyzer.tls.tls_rows import TlsHandshakeRecord
 
@@ -84,6 +87,48 @@ def watched(data, tmp_path, block_bytes):
     analyses[0].run()
     writer.join()
     return kept.rows, looks
+
+
+def segmented(path, tmp_path, block_bytes, look):
+    """The tables of a capture that comes through a pipe, into a folder at which ``look`` looks whenever a block was read."""
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    writer = Thread(target=fifo.write_bytes, args=(path.read_bytes(),))
+    writer.start()
+    found = protocols.dissectors()
+    records = [record for dissector in found for record in dissector.records]
+    store = SegmentStore(f"{tmp_path}/live/", records=records, mask_key=b"k")
+    analyses = []
+    times = itertools.count()
+
+    def idle():
+        for analysis in analyses:
+            analysis.flush()
+            store.seal(analysis.open_rows(0), float(next(times)))
+            store.wait()
+            with open_store(f"{tmp_path}/live/", records) as seen:
+                look(seen)
+        return True
+
+    analyses.append(Analysis(CaptureSet([], readers=[open_growing(str(fifo), idle, block_bytes)]), Context(found), store))
+    analyses[0].run()
+    writer.join()
+    store.finish(float(next(times)))
+    store.close()
+    with open_store(f"{tmp_path}/live/", records) as seen:
+        return tables_of(seen)
+
+
+def tables_of(store):
+    """All rows of a store, field lines by what they say."""
+    names = {
+        name
+        for (name,) in store.sql("SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views()").fetchall()
+    }
+    wanted = {table_of(record).name for dissector in protocols.dissectors() for record in dissector.records}
+    wanted |= {"connections", "streams", "stalls", "stalled_streams", "anomalies", "http_fields"}
+    assert wanted <= names
+    return {name: sorted(map(repr, store.sql(f"FROM {name}").fetchall())) for name in wanted - {"http_field_sections"}}
 
 
 def without_first(path, packets):
@@ -215,6 +260,39 @@ def test_a_flow_control_window_that_is_shut_is_told_until_it_is_opened(tmp_path)
     assert {(row.kind, row.stream_index, row.started_at) for row in shut} >= over
     assert {(row.stall_index, row.ended_at, row.duration_ns, row.evidence) for row in shut} == {(None,) * 4}
     assert not looks[-1].of(StallRecord)
+
+
+ONCE = """
+    SELECT count(*), count(DISTINCT (connection_id, stream_index, exchange_index)) FROM http_exchanges
+    UNION ALL SELECT count(*), count(DISTINCT (connection_id, stream_index)) FROM tls_handshakes
+    UNION ALL SELECT count(*), count(DISTINCT (connection_id, stream_index)) FROM http2_connections
+    UNION ALL SELECT count(*), count(DISTINCT (connection_id, stream_index, message_index)) FROM websocket_messages
+    UNION ALL SELECT count(*), count(DISTINCT (connection_id, stream_index)) FROM streams
+    UNION ALL SELECT count(*), count(DISTINCT connection_id) FROM connections
+"""
+WITHOUT_LINE = """
+    SELECT count(*) FROM (SELECT unnest(fields) AS line_id FROM http_field_sections) ANTI JOIN field_lines USING (line_id)
+"""
+WAITING = """
+    SELECT DISTINCT value FROM http_exchanges JOIN http_fields USING (connection_id, stream_index, exchange_index)
+    WHERE end_reason IS NULL AND status_code IS NULL AND lower(name) = 'user-agent'
+"""
+
+
+def test_queries_see_each_row_once_with_the_field_lines_of_requests_that_wait(tmp_path):
+    waiting = set()
+
+    def look(seen):
+        for rows, keys in seen.sql(ONCE).fetchall():
+            assert rows == keys
+        assert seen.sql(WITHOUT_LINE).fetchall() == [(0,)]
+        waiting.update(seen.sql(WAITING).fetchall())
+
+    path = SAMPLES / "demo.pcapng"
+    stored = segmented(path, tmp_path, path.stat().st_size // 12, look)
+    assert waiting
+    with analyzer.analyze(path, mask_key=b"k") as store:
+        assert stored == tables_of(store)
 
 
 def open_stream(connection_id=7):

@@ -84,6 +84,36 @@ with connect(f"ws://127.0.0.1:{sys.argv[1]}/") as socket:
     assert query(folder, "SELECT close_reason FROM connections") == [{"close_reason": "fin"}]
 
 
+def test_the_fields_of_a_request_that_waits_and_a_handshake_under_way_are_visible(live, network, query, until, tmp_path):
+    folder = f"{tmp_path}/live/"
+    running = live("lo", "-o", folder)
+    script = """
+import socket, ssl, sys
+server = socket.create_server(("127.0.0.1", 0))
+ends = [(socket.create_connection(server.getsockname()), server.accept()) for _ in range(2)]
+ends[0][0].send(b"GET /slow HTTP/1.1\\r\\nHost: a\\r\\nX-Wanted: yes\\r\\n\\r\\n")
+said = ssl.MemoryBIO()
+client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="waits.example")
+try:
+    client.do_handshake()
+except ssl.SSLWantReadError:
+    ends[1][0].send(said.read())
+sys.stdin.read()
+"""
+    client = network.start(sys.executable, "-c", script, stdin=subprocess.PIPE, text=True)
+    fields = """
+        SELECT target, value, end_reason FROM http_exchanges JOIN http_fields USING (connection_id, stream_index, exchange_index)
+        WHERE name = 'X-Wanted'
+    """
+    handshakes = "SELECT server_name, version FROM tls_handshakes"
+    until(lambda: query(folder, fields) == [{"target": "/slow", "value": "yes", "end_reason": None}])
+    until(lambda: query(folder, handshakes) == [{"server_name": "waits.example", "version": None}])
+    client.communicate()
+    running.end()
+    assert query(folder, fields) == [{"target": "/slow", "value": "yes", "end_reason": "reset"}]
+    assert query(folder, handshakes) == [{"server_name": "waits.example", "version": None}]
+
+
 def test_a_capture_that_is_killed_leaves_what_was_visible(live, talk, query, until, tmp_path):
     folder = f"{tmp_path}/live/"
     running = live("lo", "-o", folder)
