@@ -21,7 +21,7 @@ servers AS (
 SELECT *, (SELECT count(*) FROM servers) AS of_rows FROM servers ORDER BY connections DESC, exchanges DESC NULLS LAST, server, protocol LIMIT 15;
 
 -- section: One by one
--- optional: started_at, history, retransmitted, payload_bytes, handshake_ns, closed_by, exchanges, missing_bytes
+-- optional: started_at, history, dropped_meanwhile, retransmitted, payload_bytes, handshake_ns, closed_by, exchanges, missing_bytes
 -- flexible: ends, protocol
 WITH chosen AS (SELECT * FROM connections ORDER BY connection_id LIMIT 40),
 inside AS (
@@ -35,7 +35,8 @@ SELECT
     coalesce(protocol || coalesce(' > ' || protocols, ''), transport || if(bytes_to_server + bytes_to_client > 0, ', not recognised', ', no data')) AS protocol,
     state, history, started_at, duration_ns, exchanges, bytes_to_server + bytes_to_client AS payload_bytes,
     handshake_rtt_ns AS handshake_ns, nullif(retransmitted_packets, 0) AS retransmitted,
-    nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes, closed_by,
+    nullif(missing_bytes_to_server + missing_bytes_to_client, 0) AS missing_bytes,
+    nullif(dropped_packets, 0) AS dropped_meanwhile, closed_by,
     (SELECT count(*) FROM connections) AS of_rows
 FROM chosen LEFT JOIN inside USING (connection_id) LEFT JOIN used USING (connection_id) ORDER BY connection_id;
 

@@ -27,12 +27,18 @@ WITH one_way AS (
     -- bytes flowed, and not one packet of the other side is there
     SELECT count(*) AS connections, (SELECT count(*) FROM connections WHERE transport = 'tcp') AS all_connections
     FROM connections WHERE transport = 'tcp' AND least(packets_to_server, packets_to_client) = 0 AND bytes_to_server + bytes_to_client > 0
-)
+),
+drops AS (SELECT sum(dropped_packets)::BIGINT AS packets FROM captures),
+at_drops AS (SELECT count(*) FILTER (dropped_packets > 0) AS connections, count(dropped_packets) > 0 AS is_told FROM connections)
 SELECT 'Reading was interrupted: this is what was read so far.' AS line
 WHERE EXISTS (FROM store_metadata WHERE key = 'is_complete' AND value = 'false')
 UNION ALL
 SELECT format('Only one direction of {:,} of {:,} TCP connections was captured: what the other side said is not there, nor the times between.', connections, all_connections)
-FROM one_way WHERE connections > 0;
+FROM one_way WHERE connections > 0
+UNION ALL
+SELECT format('{:,} packet{} dropped when capturing, {}: of TCP it is known what is missing, of UDP it is not (report trust).', packets, if(packets = 1, ' was', 's were'),
+    if(is_told, format('while {:,} connection{} open', connections, if(connections = 1, ' was', 's were')), 'it is not said when'))
+FROM drops, at_drops WHERE packets > 0;
 
 -- section: Protocols
 -- empty: No TCP connection and no UDP flow.

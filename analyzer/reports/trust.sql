@@ -83,6 +83,9 @@ SELECT connection_id, 'cut off where it ends', NULL FROM connections JOIN (
     SELECT connection_id FROM exchanges WHERE end_reason = 'cut' UNION SELECT connection_id FROM messages WHERE NOT is_complete
 ) USING (connection_id) WHERE missing_bytes_to_server + missing_bytes_to_client = 0 AND role_evidence = 'handshake'
 UNION ALL
+-- the numbers of TCP show what is missing; a datagram that was dropped leaves no trace
+SELECT connection_id, 'packets were dropped while it was open', NULL FROM connections WHERE transport = 'udp' AND dropped_packets > 0
+UNION ALL
 SELECT DISTINCT connection_id, 'which response belongs to which request is not known', NULL FROM exchanges WHERE end_reason = 'unmatched'
 UNION ALL
 SELECT connection_id, CASE WHEN protocol IS NULL THEN 'no known protocol' WHEN is_sealed THEN 'not decrypted' WHEN is_late AND NOT is_lost THEN 'not read: it came before its protocol was known' ELSE 'not read: its place was lost' END AS reason, sum(bytes)::BIGINT
@@ -164,7 +167,12 @@ UNION ALL
 SELECT format('How many exchanges and messages {:,} connection{} carried is not known: what was not read or not captured may hold more.', uncounted, if(uncounted = 1, '', 's'))
 FROM counts WHERE uncounted > 0
 UNION ALL
-SELECT format('{:,} packets were dropped when capturing, says the capture {}.', dropped_packets, name) FROM captures WHERE dropped_packets > 0
+SELECT format('{:,} packets were dropped when capturing, says the capture {}{}.', dropped_packets, name,
+    if(capture_index IN (SELECT capture_index FROM connections WHERE dropped_packets IS NOT NULL), '', ', but not when'))
+FROM captures WHERE dropped_packets > 0
+UNION ALL
+SELECT format('{:,} connection{} open then: of TCP it is known what is missing, of UDP ({:,}) it is not.', count(*), if(count(*) = 1, ' was', 's were'), count(*) FILTER (transport = 'udp'))
+FROM connections WHERE dropped_packets > 0 HAVING count(*) > 0
 UNION ALL
 SELECT format('The capture {} was not read to its end: {}.', name, truncation) FROM captures WHERE truncation IS NOT NULL
 UNION ALL

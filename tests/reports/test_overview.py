@@ -43,3 +43,23 @@ def test_tls_that_was_not_decrypted_is_told_with_the_reasons_and_what_to_do(stor
     assert lines(section, store_of(rows), "TLS") == [
         "2 connections were not decrypted: no keys given; --keylog FILE gives keys, `unmux report tls` tells more"
     ]
+
+
+def test_a_drop_is_told_with_the_connections_that_were_open_then(store_of, section):
+    capture = CaptureRecord(0, "first.pcapng", dropped_packets=1200)
+    rows = [capture, connection(1, dropped_packets=1200), connection(2, dropped_packets=0), connection(3, dropped_packets=1)]
+    store = store_of(rows)
+    (line,) = lines(section, store, "Not all of it")
+    assert line == (
+        "1,200 packets were dropped when capturing, while 2 connections were open: of TCP it is known what is missing, "
+        "of UDP it is not (report trust)."
+    )
+    meanwhile = {row["connection"]: row["dropped_meanwhile"] for row in section(store, "connections", "One by one")}
+    assert meanwhile == {1: 1200, 2: None, 3: 1}
+
+
+def test_a_drop_of_which_it_is_not_said_when_is_told_as_that(store_of, section):
+    store = store_of([CaptureRecord(0, "first.pcapng", dropped_packets=1), connection(1)])
+    assert lines(section, store, "Not all of it") == [
+        "1 packet was dropped when capturing, it is not said when: of TCP it is known what is missing, of UDP it is not (report trust)."
+    ]

@@ -13,7 +13,7 @@ from analyzer.http.semantics import HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http2 import Http2ConnectionRecord
 from analyzer.protocols.tls import TlsHandshakeRecord
 from analyzer.protocols.websocket import WebSocketMessageRecord
-from analyzer.records import AnomalyRecord, ConnectionRecord, FieldLine, StreamRecord
+from analyzer.records import AnomalyRecord, CaptureRecord, ConnectionRecord, FieldLine, StreamRecord
 from analyzer.reports import render
 from analyzer.store import Store
 
@@ -167,3 +167,25 @@ def test_exchanges_whose_response_is_not_certain_are_not_witnessed() -> None:
         assert reasons(store) == [("which response belongs to which request is not known", 1, None)]
         ((row,),) = [sections(store)["Connections"]]
     assert row["witnessed_percent"] == 50.0
+
+
+def test_a_drop_leaves_tcp_that_is_whole_trusted_and_udp_not() -> None:
+    flow = ConnectionRecord(2, 0, "udp", "a", 1, "b", 53, "port", bytes_to_server=10, packets_to_server=1, dropped_packets=7)
+    stream = StreamRecord(1, 0, protocol="http1", bytes_to_client=100)
+    whole = connection(1, 100, 0)
+    whole.dropped_packets = 7
+    rows = [CaptureRecord(0, "first.pcapng", dropped_packets=7), whole, stream, exchange(1, 0, "complete", True), flow]
+    with store_of(rows) as store:
+        assert [row["connection"] for row in sections(store)["Connections"]] == [2]
+        assert ("packets were dropped while it was open", 1, None) in reasons(store)
+        assert said(store) == (
+            "Of 1 of 2 connections everything that was said is there and was understood. "
+            "How many exchanges and messages 1 connection carried is not known: what was not read or not captured may hold more. "
+            "7 packets were dropped when capturing, says the capture first.pcapng. "
+            "2 connections were open then: of TCP it is known what is missing, of UDP (1) it is not."
+        )
+
+
+def test_a_drop_of_which_it_is_not_said_when_may_have_hit_any_connection() -> None:
+    with store_of([CaptureRecord(0, "first.pcapng", dropped_packets=7), connection(1, 0, 0)]) as store:
+        assert said(store).endswith("7 packets were dropped when capturing, says the capture first.pcapng, but not when.")
