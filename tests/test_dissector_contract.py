@@ -7,6 +7,7 @@ depend on each other, so they may be interleaved in any way.
 import gc
 import random
 import tracemalloc
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from analyzer.dissector import TO_CLIENT, TO_SERVER, CloseReason, Context, Facts, Match
 from analyzer.protocols import dissectors
-from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StreamRecord
+from analyzer.records import AnomalyRecord, FieldLine, Rows, StalledStreamRecord, StallRecord, StreamRecord
 from analyzer.schema import Stability, table_of
 from analyzer.scope import Scope
 from analyzer.stream import Stream
@@ -441,6 +442,54 @@ def test_a_conversation_that_the_capture_leaves_early_has_no_value_wrong(dialogu
         rows = deliver(stream, [*given[:last], (direction, data[: randomness.randint(0, len(data))], number)])
         rows += finish(stream, randomness.choice([CloseReason.CAPTURE_END, CloseReason.TIMEOUT, CloseReason.LIMIT]))
         assert_nothing_wrong(rows, whole)
+
+
+@each_dialogue
+@pytest.mark.parametrize("has_gap", [False, True])
+def test_what_is_told_of_what_is_open_is_told_once_and_said_by_the_last_rows_too(dialogue: Dialogue, has_gap: bool) -> None:
+    randomness = random.Random(3)
+    given = cut(deliveries(dialogue), randomness)
+    for _ in range(10):
+        direction = randomness.randrange(2)
+        length = total(given, direction)
+        if has_gap and length:
+            start = randomness.randrange(length)
+            damaged = with_gap(given, direction, start, min(randomness.randint(1, 300), length - start), is_known=True)
+        else:
+            damaged = given
+        undisturbed = opened(dialogue, "store")
+        expected = deliver(undisturbed, damaged) + finish(undisturbed)
+        stream = opened(dialogue, "store")
+        rows: Rows = []
+        told: list[tuple[int, Rows]] = []
+        for one in damaged:
+            rows += deliver(stream, [one])
+            told.append((len(rows), [copy(row) for row in stream.tick(one[2] * 1000)]))
+        rows += finish(stream)
+        assert stream.tick(10**9) == []
+        assert written(rows) == written(expected)
+        assert_replaced(told, rows)
+
+
+def assert_replaced(told: list[tuple[int, Rows]], rows: Rows) -> None:
+    """Each row of what is open has a key that none has yet, and a last row that says what it says, or nothing."""
+    final = {named: row for row in rows if (named := key_of(row))}
+    for finished, open_rows in told:
+        keys = [named for row in open_rows if (named := key_of(row)) and not isinstance(row, StallRecord)]
+        assert len(set(keys)) == len(keys)
+        assert not set(keys) & {key_of(row) for row in rows[:finished]}
+        for row in open_rows:
+            named = key_of(row)
+            if named and not isinstance(row, StallRecord):
+                last = columns(final[named], Stability.CONVERSATION)
+                for name, value in columns(row, Stability.CONVERSATION).items():
+                    assert value is None or may_be(last[name], value), (name, value, last[name])
+
+
+def key_of(row: object) -> tuple[object, ...]:
+    """What tells the row apart; empty where nothing does."""
+    table = table_of(type(row))
+    return (table.name, *[getattr(row, column) for column in table.key]) if table.key else ()
 
 
 @each_dialogue
