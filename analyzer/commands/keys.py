@@ -171,6 +171,8 @@ def _write(paths: list[str], keys: _Keys, file: BinaryIO, *, needed_only: bool) 
 
 def _copy(captures: "CaptureSet", writer: "PcapngWriter") -> int:
     """Write all packets in order of time, and what interfaces dropped; returns the number of packets."""
+    from analyzer.capture.reader import UNTOLD
+
     numbers: dict[tuple[int, int], int] = {}  # of interfaces, by capture and number in it
     packets = 0
     while (reader := captures.next()) is not None:
@@ -181,7 +183,8 @@ def _copy(captures: "CaptureSet", writer: "PcapngWriter") -> int:
             interface = reader.interfaces[reader.interface]
             number = numbers[place] = writer.interface(interface.link_type, interface.snap_length, interface.name)
         data = reader.data[reader.offset : reader.offset + reader.captured_length]
-        writer.packet(number, reader.timestamp, data, reader.original_length)
+        writer.packet(number, reader.timestamp, data, reader.original_length, reader.lost_packets)
+        reader.lost_packets = UNTOLD
     dropped: dict[int, int] = {}
     for (capture_index, interface_number), number in numbers.items():
         lost = captures.readers[capture_index].interfaces[interface_number].dropped

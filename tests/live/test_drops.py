@@ -13,7 +13,7 @@ import analyzer
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Live capture with a ring of two blocks of 256 KiB.
+# Live capture with a ring of few blocks, of 256 KiB each.
 CAPTURE = """
 import signal, sys
 from analyzer import protocols
@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, lambda number, _: setattr(running, "signal", number
 found = protocols.dissectors()
 records = [record for dissector in found for record in dissector.records]
 segments = SegmentStore(sys.argv[1], records=records, mask_key=b"k")
-reader = RingReader(sys.argv[3], running.idle, ring_bytes=1 << 19)
+reader = RingReader(sys.argv[3], running.idle, ring_bytes=int(sys.argv[4]) << 18)
 running.run(CaptureSet([], readers=[reader]), Context(found), Outlet(segments, None), saver=Saver(sys.argv[2]))
 segments.close()
 print(running.dropped)
@@ -74,9 +74,9 @@ def capture(network, tmp_path):
     """Starts a capture with a small ring."""
     started = []
 
-    def start(interface):
+    def start(interface, blocks):
         process = network.start(
-            *(sys.executable, "-c", CAPTURE, f"{tmp_path}/live/", tmp_path / "saved.pcapng", interface),
+            *(sys.executable, "-c", CAPTURE, f"{tmp_path}/live/", tmp_path / "saved.pcapng", interface, blocks),
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -95,7 +95,7 @@ def test_a_drop_marks_the_connections_that_were_open_then(
     capture, network, servers, talk, query, until, is_bound, tmp_path, interface
 ):
     folder = f"{tmp_path}/live/"
-    capturing = capture(interface)
+    capturing = capture(interface, 2)
     until(lambda: is_bound(network, capturing.pid))
     talk(requests=1, messages=0, path="/before")
     command = (sys.executable, "-c", CLIENT, servers["websocket"])
@@ -137,4 +137,41 @@ def test_a_drop_marks_the_connections_that_were_open_then(
         assert store.sql("SELECT sum(missing_bytes) FROM anomalies WHERE kind = 'missing_bytes'").fetchall() == [(None,)]
         told = store.sql("SELECT packet, occurrences, found FROM anomalies WHERE kind = 'dropped_packets'").fetchall()
         assert [words for _, *words in told] == [[dropped, f"{dropped} lost when capturing"]]
+        assert rows_of(store) == rows_of(saved)
+
+
+# Sends for a while, faster than it is read, and prints how much.
+LOAD = """
+import socket, time
+sent = 0
+end = time.monotonic() + 2
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as answered, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
+    answered.bind(("127.0.0.1", 7780))
+    while time.monotonic() < end:
+        for _ in range(100):
+            flow.sendto(bytes(1400), ("127.0.0.1", 7780))
+        sent += 100
+print(sent)
+"""
+
+
+def test_under_a_load_that_lasts_each_drop_is_told_once(capture, network, query, until, is_bound, tmp_path):
+    folder = f"{tmp_path}/live/"
+    capturing = capture("lo", 8)
+    until(lambda: is_bound(network, capturing.pid))
+    os.kill(capturing.pid, signal.SIGSTOP)
+    load = network.start(sys.executable, "-c", LOAD, stdout=subprocess.PIPE, text=True)
+    until(lambda: int(network.run("cat", "/proc/net/snmp").stdout.split("Udp: ")[2].split()[3]) > 10_000)
+    os.kill(capturing.pid, signal.SIGCONT)
+    sent = int(load.communicate()[0])
+    until(lambda: query(folder, f"SELECT count(*) > 0 AS some FROM captures WHERE packets + dropped_packets >= {sent}"))
+    capturing.send_signal(signal.SIGINT)
+    said, _ = capturing.communicate(timeout=60)
+    with analyzer.open_store(folder) as store, analyzer.analyze(tmp_path / "saved.pcapng", mask_key=b"k") as saved:
+        ((packets, dropped),) = store.sql("SELECT packets, dropped_packets FROM captures").fetchall()
+        assert packets + dropped == sent
+        assert json.loads(said) == dropped > 0
+        told = store.sql("SELECT sum(occurrences)::BIGINT FROM anomalies WHERE kind = 'dropped_packets'").fetchall()
+        assert told == [(dropped,)]
+        assert store.sql("SELECT dropped_packets FROM connections").fetchall() == told
         assert rows_of(store) == rows_of(saved)

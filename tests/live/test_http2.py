@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Server:
             self.process = network.start(*command, stdout=log, stderr=log, cwd=folder)
         check = f"import socket; socket.create_connection(('127.0.0.1', {self.port}))"
         end = time.monotonic() + 20
-        while network.run("python3", "-c", check, check=False).returncode and time.monotonic() < end:
+        while network.run(sys.executable, "-c", check, check=False).returncode and time.monotonic() < end:
             time.sleep(0.1)
 
     def requests(self):
