@@ -199,6 +199,18 @@ def test_all_interfaces_at_once_and_scapys_socket_give_the_same_exchanges(live, 
         assert out.count("  200  ") == 3, errors
 
 
+def test_where_nobody_counts_drops_none_are_known_and_the_rows_are_the_same_again(live, talk, tmp_path):
+    saved_file = tmp_path / "saved.pcapng"
+    running = live("lo", "--portable", "-o", f"{tmp_path}/live/", "-w", saved_file, "--mask-key", "k")
+    talk(requests=3, messages=1)
+    assert running.end()[0] == 130
+    with analyzer.open_store(f"{tmp_path}/live/") as seen, analyzer.analyze(saved_file, mask_key=b"k") as saved:
+        assert rows_of(seen) == rows_of(saved)
+        for store in (seen, saved):
+            assert store.sql("SELECT DISTINCT dropped_packets FROM connections").fetchall() == [(None,)]
+            assert store.sql("SELECT dropped_packets FROM captures").fetchall() == [(None,)]
+
+
 @pytest.mark.parametrize("name", ["right", "any"])
 def test_vlan_tags_that_the_kernel_keeps_beside_packets_are_put_back(live, network, tmp_path, name):
     saved_file = tmp_path / "saved.pcapng"
