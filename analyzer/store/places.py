@@ -462,12 +462,12 @@ def open_parquet(
 
 def _parquet_view(folder: Path, table: str, names: Sequence[str]) -> str:
     """The statement that makes a view of a table's files."""
-    paths = ", ".join([_parquet_path(folder, table, name) for name in names])
+    paths = ", ".join([parquet_path(folder, table, name) for name in names])
     view = f"CREATE OR REPLACE VIEW {identifier(table)} AS SELECT * FROM"
     return f"{view} read_parquet([{paths}])"  # checked, quoted
 
 
-def _parquet_path(folder: Path, table: str, name: str) -> str:
+def parquet_path(folder: Path, table: str, name: str) -> str:
     """The SQL literal of a Parquet file, which must lie in its table's folder; characters with a meaning to glob are escaped."""
     if not _is_file_of(table, name):
         raise ValueError(f"{name!r} does not name a file of table {table}")

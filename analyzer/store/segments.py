@@ -6,8 +6,8 @@ reads it therefore finds the state of one moment. Files that it does not name an
 have just read it.
 
 Many small files are merged into fewer large ones. Where old rows are to be given up, the segments are of generations,
-an eighth each of what is to be kept, and the oldest generation goes as a whole. A generation has all the field lines
-that its rows refer to.
+an eighth each of what is to be kept, and the oldest generation goes as a whole, but for the field sections of exchanges that
+go on or ended later. A generation has all the field lines that its rows refer to.
 """
 
 import shutil
@@ -23,18 +23,28 @@ from analyzer import limits
 from analyzer.errors import UnmuxError
 from analyzer.memory import Memory
 from analyzer.records import FieldLineRecord, Rows, by_class
-from analyzer.schema import Table
+from analyzer.schema import Table, table_of
 from analyzer.store.columns import Batch, FieldLines, TableWriter
-from analyzer.store.definitions import SCHEMA_VERSION, create_tables, create_views, declared_tables, identifier, literal, views
+from analyzer.store.definitions import SCHEMA_VERSION, create_tables, create_views, declared_tables, identifier, views
 from analyzer.store.masking import Masker
 from analyzer.store.metadata import highest, metadata, not_stored
-from analyzer.store.places import claim_folder, connect, first_line, named_files, open_parquet, write_manifest, write_parquet
+from analyzer.store.places import (
+    claim_folder,
+    connect,
+    first_line,
+    named_files,
+    open_parquet,
+    parquet_path,
+    write_manifest,
+    write_parquet,
+)
 
 MERGED_FILES: Final = 16  # of one size become one of the next
 MERGED_BYTES: Final = 16 << 20  # of all of them together; more takes so long that new rows wait for it
 GENERATIONS: Final = 8  # of what is kept: so much more than asked for may be there
 GRACE_SECONDS: Final = 60.0  # that a file stays which the manifest does not name any more
 OPEN_GRACE_SECONDS: Final = 10.0  # the same for what was open, which is written anew all the time
+FIELD_LINES: Final = table_of(FieldLineRecord).name
 
 Batches = list[tuple[TableWriter, Batch]]
 Observer = Callable[[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection], None]
@@ -78,6 +88,17 @@ class _Generation:
 
     def size(self) -> int:
         return sum(segment.size for segments in self.tables.values() for segment in segments)
+
+
+def _parts(tables: Mapping[str, Table]) -> list[tuple[Table, Table]]:
+    """The tables with field lines, each with that whose rows its rows belong to: field sections with exchanges."""
+    found = []
+    for part in tables.values():
+        names = {column.name for column in part.columns}
+        wholes = [table for table in tables.values() if table.exchange and table.key and names.issuperset(table.key)]
+        if wholes and any(column.python_type is list for column in part.columns):
+            found.append((part, max(wholes, key=lambda table: len(table.key))))
+    return found
 
 
 class _MemoryTables:
@@ -150,6 +171,7 @@ class SegmentStore:
         self._memory = Memory() if memory is None else memory
         self._folder = None if path is None else Path(path)
         self._options = options or {}
+        self._parts = _parts(self._tables)
         self._retention = retention
         self._observe = observe
         self._thread: Thread | None = None
@@ -381,9 +403,7 @@ class SegmentStore:
         assert self._folder is not None
         self._number += 1
         name = f"{table}/{self._number:08}.parquet"
-        paths = ", ".join(literal(str(self._folder / segment.name)) for segment in segments)
-        source = f"(SELECT * FROM read_parquet([{paths}]))"  # noqa: S608  # our own names
-        write_parquet(self._finished.connection, source, self._folder / name)
+        write_parquet(self._finished.connection, f"({self._rows_of(segments)})", self._folder / name)
         return _Segment(name, (self._folder / name).stat().st_size, segments[0].level + 1)
 
     # --- giving up ---
@@ -412,3 +432,43 @@ class SegmentStore:
                 return
             self._trash += [(now + GRACE_SECONDS, segment.name) for segments in oldest.tables.values() for segment in segments]
             del self._generations[0]
+            for part, whole in self._parts:
+                self._carry(oldest, self._generations[0], part, whole)
+
+    def _carry(self, oldest: _Generation, heir: _Generation, part: Table, whole: Table) -> None:
+        """Hand on those rows of ``part`` with field lines that belong to rows of ``whole`` that are kept, and their lines."""
+        sections = oldest.tables.get(part.name, [])
+        kept = [segment for generation in self._generations for segment in generation.tables.get(whole.name, [])]
+        if whole.name in self._open:
+            kept.append(self._open[whole.name])
+        if not sections or not kept:
+            return
+        key = ", ".join(map(identifier, whole.key))
+        (lines,) = [identifier(column.name) for column in part.columns if column.python_type is list]
+        connection = self._finished.connection
+        source = f"{self._rows_of(sections)} SEMI JOIN (SELECT {key} {self._rows_of(kept)}) USING ({key})"
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE carried AS {source}")
+        heir.rows += self._hand_on(heir, part.name, "(FROM carried)")
+        if FIELD_LINES in oldest.tables:
+            numbers = f"SELECT unnest({lines}) FROM carried"  # noqa: S608  # our own names
+            source = f"({self._rows_of(oldest.tables[FIELD_LINES])} WHERE line_id IN ({numbers}))"
+            heir.rows += self._hand_on(heir, FIELD_LINES, source)
+        connection.execute("DROP TABLE carried")
+
+    def _hand_on(self, heir: _Generation, table: str, source: str) -> int:
+        """Write the rows of a query in brackets as a segment of a generation; returns how many there are."""
+        assert self._folder is not None
+        ((rows,),) = self._finished.connection.execute(f"SELECT count(*) FROM {source}").fetchall()  # noqa: S608  # our own names
+        if not rows:
+            return 0
+        self._number += 1
+        name = f"{table}/{self._number:08}.parquet"
+        write_parquet(self._finished.connection, source, self._folder / name)
+        heir.tables.setdefault(table, []).append(_Segment(name, (self._folder / name).stat().st_size, 0))
+        return int(rows)
+
+    def _rows_of(self, segments: list[_Segment]) -> str:
+        """The beginning of a query of what segments hold."""
+        assert self._folder is not None
+        paths = ", ".join(parquet_path(self._folder, segment.name.partition("/")[0], segment.name) for segment in segments)
+        return f"FROM read_parquet([{paths}])"

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from analyzer.errors import UnmuxError
-from analyzer.http.semantics import HttpFieldSectionRecord
+from analyzer.http.semantics import HttpExchangeRecord, HttpFieldSectionRecord
 from analyzer.protocols.http1 import Http1Dissector
 from analyzer.records import ConnectionRecord, FieldLine, StreamRecord
 from analyzer.store import open_store
@@ -106,6 +106,17 @@ def test_many_small_files_become_few(segments, tmp_path):
     assert len(files(tmp_path, "connections")) == 5  # an empty one, one of all, and the last three
 
 
+def test_a_folder_may_have_characters_in_its_name_that_have_a_meaning_in_patterns(tmp_path):
+    store = SegmentStore(f"{tmp_path}/[a]*?/", records=RECORDS)
+    for number in range(MERGED_FILES):
+        store.add([connection(number)])
+        store.seal([], float(number))
+    store.finish(100.0)
+    store.close()
+    with open_store(f"{tmp_path}/[a]*?/", RECORDS) as seen:
+        assert seen.sql("SELECT count(*) FROM connections").fetchall() == [(MERGED_FILES,)]
+
+
 @pytest.mark.parametrize(
     ("retention", "least", "most"),
     [(Retention(seconds=40), 40, 60), (Retention(rows=200), 30, 80), (Retention(size=200_000), 1, 100)],
@@ -123,6 +134,26 @@ def test_old_rows_are_given_up_with_the_field_lines_that_only_they_refer_to(segm
     fields = ask(tmp_path, "SELECT connection_id, name FROM http_fields ORDER BY 1, 2")
     assert fields == sorted((number, name) for number in range(first, 120) for name in ("always", f"name{number}"))
     assert ask(tmp_path, "SELECT count(*) FROM field_lines")[0][0] < 2 * kept + 20
+
+
+@pytest.mark.parametrize("retention", [Retention(seconds=16), Retention(rows=80), Retention(size=60_000)])
+def test_an_exchange_that_goes_on_or_ended_later_has_its_field_lines(segments, tmp_path, retention):
+    store = segments(retention=retention)
+    exchange = HttpExchangeRecord(1000, 0)
+    store.add([section(1000, b"long")])
+    for number in range(80):
+        store.add([connection(number), section(number, b"name%d" % number)])
+        if number == 30:
+            store.add([exchange])
+        store.seal([exchange] if number < 30 else [], float(number))
+        if number in (0, 29, 30, 31):
+            store.wait()
+            assert ask(tmp_path, "SELECT name FROM http_fields SEMI JOIN http_exchanges USING (connection_id)") == [("long",)]
+            assert ask(tmp_path, "SELECT count(*) - count(DISTINCT line_id) FROM field_lines") == [(0,)]
+            assert ask(tmp_path, "SELECT min(connection_id) > 0 FROM connections") == [(number > 0,)]
+    store.wait()
+    assert ask(tmp_path, "SELECT count(*) FROM http_exchanges") == [(0,)]
+    assert ask(tmp_path, "SELECT count(*) FROM http_fields WHERE connection_id = 1000") == [(0,)]
 
 
 def test_a_killed_one_is_added_to(segments, tmp_path):
