@@ -12,6 +12,7 @@ import http1_samples  # noqa: F401
 import http2_samples  # noqa: F401
 import tcp_samples  # noqa: F401
 import tls_inside_samples  # noqa: F401
+import tls_keys_samples  # noqa: F401
 import tls_samples  # noqa: F401
 import websocket_samples  # noqa: F401
 from samples import REGISTRY, SAMPLES_FOLDER, note
