@@ -35,6 +35,7 @@ def main() -> None:
     Thread(target=_end_with, args=(int(lifeline),), daemon=True).start()
     signals.handle(signals.end)
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # nobody would wake it
+    os.environ["LESSSECURE"] = "1"  # nor a pager; and rights that were lent to the capture are not for other commands
     with suppress(OSError):
         os.nice(NICENESS)
     with suppress(signals.Interrupted, OSError):  # the capture has ended, or the terminal is gone

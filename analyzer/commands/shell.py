@@ -3,11 +3,13 @@
 import os
 import signal
 import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyzer import reports
 from analyzer.commands import output, source
+from analyzer.commands.pager import Pager
 from analyzer.commands.signals import Interrupted
 from analyzer.errors import UnmuxError, UsageError
 from analyzer.store import Store
@@ -22,12 +24,14 @@ SELECT …;        a query; it may take several lines and ends with a semicolon
 .tables          the tables and views         .schema [TABLE]  their columns
 .reports         the reports                  .report NAME     one of them
 .mode FORMAT     table, csv, json, jsonl or markdown
+.output FILE     the next result goes to a file: .csv, .json, .jsonl, .md, .parquet
 .quit            leave (exit, Ctrl-D too); Ctrl-C stops a query or drops a line"""
 _LEAVING = {".quit", ".exit", ".q", "exit", "quit", "\\q"}
 _OTHER_WORDS = {
     "\\d": ".schema",
     "\\dt": ".tables",
     "\\dv": ".tables",
+    "\\o": ".output",
     "\\?": ".help",
     "\\h": ".help",
     "help": ".help",
@@ -57,6 +61,7 @@ class Shell:
         self.store = store
         self.mode = "table"
         self.failed = False
+        self._file: str | None = None  # that the next result goes to
         self._most = ROWS_ON_A_TERMINAL if sys.stdout.isatty() else output.TABLE_ROWS
 
     def answer(self, said: str) -> bool:
@@ -78,7 +83,12 @@ class Shell:
         with output.duckdb_errors():
             statements = duckdb.extract_statements(said)
         for statement in statements:
-            output.ask(self.store, statement.query, self.mode, None, self._most)
+            if self._file is None:
+                output.ask(self.store, statement.query, self.mode, None, self._most)
+            else:
+                output.ask(self.store, statement.query, output.checked_format(None, self._file), self._file)
+                source.remark(f"wrote {self._file}")
+                self._file = None
 
     def _command(self, said: str) -> bool:
         word, _, rest = said.rstrip("; ").partition(" ")
@@ -101,6 +111,10 @@ class Shell:
             if rest not in output.FORMATS or rest == "parquet":
                 raise UsageError(f".mode takes table, csv, json, jsonl or markdown; it is {self.mode}")
             self.mode = rest
+        elif word == ".output":
+            if rest:
+                output.checked_format(None, rest)
+            self._file = rest or None
         elif word == ".help":
             print(HELP)
         else:
@@ -147,7 +161,18 @@ def _talk(shell: Shell, banner: str) -> None:
         for row in shell.store.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
         for word in row
     }
-    words |= {*reports.names(), ".tables", ".schema", ".reports", ".report", ".mode", ".quit", ".help", *output.FORMATS}
+    words |= {
+        *reports.names(),
+        ".tables",
+        ".schema",
+        ".reports",
+        ".report",
+        ".mode",
+        ".output",
+        ".quit",
+        ".help",
+        *output.FORMATS,
+    }
     words |= {"SELECT", "FROM", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "count(*)", "JOIN", "USING", "SUMMARIZE"}
     session: PromptSession[str] = PromptSession(
         history=_history(),
@@ -168,13 +193,19 @@ def _talk(shell: Shell, banner: str) -> None:
         if not said or not (_is_whole(said) or is_command(said)):
             continue
         try:
-            if not shell.answer(said):
+            if not _answer_in_pages(shell, said):
                 return
         except Interrupted as error:
             if error.number != signal.SIGINT:
                 raise
             print("stopped", file=sys.stderr)
         said = ""
+
+
+def _answer_in_pages(shell: Shell, said: str) -> bool:
+    with suppress(BrokenPipeError), Pager() as pager, redirect_stdout(pager):
+        return shell.answer(said)
+    return True  # who reads has seen enough
 
 
 def _is_whole(said: str) -> bool:

@@ -48,6 +48,13 @@ def test_every_column_of_every_table_is_listed(say):
     assert "\nexchanges,duration_ns,BIGINT\n" in out
 
 
+def test_one_result_goes_to_a_file(say, tmp_path):
+    file = tmp_path / "result.csv"
+    status, out, err = say(f".mode csv\n\\o {file}\nSELECT 1 AS a;\nSELECT 2 AS b;\n\\o {file}\n")
+    assert (status, out, file.read_text()) == (1, "b\n2\n", "a\n1\n")
+    assert re.fullmatch(r"unmux: wrote .*result\.csv\n-o .*result\.csv: exists already; .*\n", err)
+
+
 @pytest.mark.parametrize("word", ["exit", "quit;", "\\q", ".exit", "QUIT"])
 def test_what_other_shells_leave_by_leaves(say, word):
     assert say(f"{word}\nSELECT 1 AS a;\n") == (0, "", "")
@@ -74,10 +81,13 @@ def test_a_wrong_command_is_explained(say, said, words):
     assert err.startswith(words)
 
 
-def test_on_a_terminal_it_has_history_and_shows_a_thousand_rows(process, store_path, tmp_path):
+def test_on_a_terminal_it_has_pages_and_history_and_shows_a_thousand_rows(process, store_path, tmp_path):
     pty = pytest.importorskip("pty")
     import os
 
+    pager = tmp_path / "pager"
+    pager.write_text("#!/bin/sh\necho a page of; sed -n '1001,$p'\n")
+    pager.chmod(0o755)
     ours, theirs = pty.openpty()
     child = process(
         "shell",
@@ -86,7 +96,7 @@ def test_on_a_terminal_it_has_history_and_shows_a_thousand_rows(process, store_p
         stdout=theirs,
         stderr=theirs,
         text=False,
-        env={"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm"},
+        env={"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm", "PAGER": str(pager)},
     )
     os.close(theirs)
     said = b""
@@ -100,7 +110,7 @@ def test_on_a_terminal_it_has_history_and_shows_a_thousand_rows(process, store_p
 
     until(READY)
     os.write(ours, b"FROM range(1001);\r")
-    until(b"the first 1,000 rows", READY)
+    until(b"a page of", b"the first 1,000 rows", READY)
     os.write(ours, b"SELECT nope;\r")
     until(b"Binder Error", READY)
     os.write(ours, b"\x04")

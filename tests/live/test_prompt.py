@@ -135,7 +135,7 @@ def terminal(capture, tmp_path):
     started = []
 
     def start(*arguments):
-        environment = {"TMPDIR": str(tmp_path / "temporary"), "XDG_STATE_HOME": str(tmp_path / "state")}
+        environment = {"TMPDIR": str(tmp_path / "temporary"), "XDG_STATE_HOME": str(tmp_path / "state"), "PAGER": "cat"}
         started.append(Terminal(["--follow", capture[0], *arguments], environment))
         return started[-1]
 
