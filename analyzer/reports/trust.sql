@@ -39,7 +39,8 @@ contents AS (
 messages_of AS (
     SELECT
         connection_id, stream_index, direction,
-        sum(wire_bytes) FILTER (is_complete) AS bytes, sum(wire_bytes) FILTER (NOT is_complete) AS cut_bytes
+        sum(wire_bytes) FILTER (is_complete) AS bytes, sum(wire_bytes) FILTER (NOT is_complete) AS cut_bytes,
+        bool_or(is_complete IS NULL) AS is_open
     FROM websocket_messages GROUP BY ALL
 ),
 http2 AS (
@@ -54,7 +55,8 @@ SELECT
     least(greatest(CASE
         WHEN s.protocol IS NULL THEN s.bytes
         WHEN sealed.connection_id IS NOT NULL THEN s.bytes - coalesce(inside.bytes, 0)
-        -- of a message with a hole what is there counts
+        -- of a message with a hole what is there counts; how much a message has that goes on is not known
+        WHEN s.protocol = 'websocket' AND messages_of.is_open THEN 0
         WHEN s.protocol = 'websocket'
             THEN s.bytes - coalesce(messages_of.bytes, 0) - greatest(coalesce(messages_of.cut_bytes, 0) - s.missing_bytes, 0)
         WHEN s.protocol = 'http2' THEN coalesce(http2.bytes, 0)
@@ -98,7 +100,7 @@ WITH said AS (
     SELECT connection_id, is_complete OR (missing_bytes_to_server + missing_bytes_to_client = 0 AND end_reason NOT IN ('cut', 'unmatched')) AS is_witnessed
     FROM exchanges JOIN connections USING (connection_id)
     UNION ALL
-    SELECT connection_id, is_complete FROM messages
+    SELECT connection_id, is_complete FROM messages WHERE is_complete IS NOT NULL
 ),
 told AS (SELECT connection_id, count(*) AS told, count(*) FILTER (is_witnessed) AS whole FROM said GROUP BY ALL),
 lines AS (SELECT connection_id, sum(len(fields))::BIGINT AS fields FROM http_field_sections GROUP BY ALL),

@@ -15,7 +15,7 @@ WITH said AS (
         sum(wire_bytes) FILTER (is_complete) AS whole_bytes, sum(wire_bytes) FILTER (NOT is_complete) AS cut_bytes,
         sum(payload_bytes)::BIGINT AS payload_bytes, max(payload_bytes) AS largest_bytes,
         1 - sum(wire_bytes) FILTER (is_compressed) / nullif(sum(payload_bytes) FILTER (is_compressed), 0) AS saved_share,
-        nullif(count(*) FILTER (NOT is_complete), 0) AS incomplete,
+        nullif(count(*) FILTER (NOT is_complete), 0) AS incomplete, bool_or(is_complete IS NULL) AS is_open,
         arg_min(concat_ws(' ', close_code, nullif(close_reason, '')), message_index) FILTER (opcode = 'close') AS closed
     FROM websocket_messages GROUP BY ALL
 ),
@@ -31,8 +31,9 @@ opened AS (
 SELECT
     place(connection_id, stream_index) AS stream, target, to_server, to_client, pings, payload_bytes, largest_bytes, saved_share,
     epoch_ns(s.ended_at) - epoch_ns(s.started_at) AS lasts_ns, incomplete,
-    -- not captured, or not read since frames were not found again after a hole; of a message with a hole what is there was read
-    nullif(missing_bytes + greatest(bytes_to_server + bytes_to_client - coalesce(whole_bytes, 0) - greatest(coalesce(cut_bytes, 0) - missing_bytes, 0), 0), 0)::BIGINT
+    -- not captured, or not read since frames were not found again after a hole; of a message with a hole what is there was read,
+    -- of one that goes on it is not known how much that is
+    nullif(missing_bytes + if(is_open, 0, greatest(bytes_to_server + bytes_to_client - coalesce(whole_bytes, 0) - greatest(coalesce(cut_bytes, 0) - missing_bytes, 0), 0)), 0)::BIGINT
         AS missing_bytes, nullif(closed, '') AS closed, (SELECT count(*) FROM said) AS of_rows
 FROM chosen LEFT JOIN opened USING (connection_id, stream_index) JOIN streams s USING (connection_id, stream_index)
 ORDER BY to_server + to_client DESC, connection_id, stream_index;

@@ -34,6 +34,16 @@ def test_of_a_message_with_a_hole_only_the_hole_is_missing(store_of, section):
     assert (row["incomplete"], row["missing_bytes"]) == (1, 35)
 
 
+def test_of_a_message_that_goes_on_nothing_is_missing(store_of, section):
+    going_on = message(1, "to_client", MILLISECOND, 200)
+    going_on.ended_at = going_on.frame_count = going_on.wire_bytes = going_on.payload_bytes = going_on.is_complete = None
+    store = store_of([*streams(265, 0), message(0, "to_client", 0, 100), going_on])
+    (row,) = section(store, "websocket", "Conversations")
+    assert (row["to_client"], row["incomplete"], row["missing_bytes"]) == (2, None, None)
+    assert [row["whole"] for row in section(store, "trust", "All connections")] == [1]
+    assert section(store, "trust", "What is not witnessed") == []
+
+
 def test_a_conversation_that_was_read_whole_misses_nothing_and_its_messages_tell_their_time(store_of, section):
     store = store_of([*streams(300, 0), message(0, "to_client", 0, 100), message(1, "to_client", MILLISECOND, 200)])
     (row,) = section(store, "websocket", "Conversations")
