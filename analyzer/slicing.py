@@ -4,7 +4,7 @@ A capture is read twice for it: once to see which connection each packet belongs
 that analysis uses, and once to copy. Fragments belong to the connection of the datagram that they make up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from mypy_extensions import i64
@@ -12,13 +12,14 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.pcapng_writer import PcapngWriter
-from analyzer.capture.reader import CaptureReader
+from analyzer.capture.reader import UNTOLD
 from analyzer.connections.connection import CAPTURE_SHIFT
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
 from analyzer.packets.decoder import NOTHING, Decoder
 
 PACKETS_BETWEEN_REPORTS: Final = 4096
+_SECRETS_BYTES: Final = 1 << 20  # of a block of secrets: readers hold one whole
 _ROOM: Final = 1 << 16  # bytes by which a capture's marks grow
 
 Progress = Callable[[int], bool]
@@ -109,31 +110,62 @@ def _mark_all(marks: Marks, numbers: list[int], inside: dict[int, list[int]]) ->
         numbers += inside.pop(number, [])
 
 
-def copy(captures: CaptureSet, marks: Marks, writer: PcapngWriter, progress: Progress) -> None:
-    """Write the marked packets as they were captured, in order of time. Raises ``OSError`` as the writer does."""
+def write_secrets(writer: PcapngWriter, lines: Iterable[bytes]) -> None:
+    """Write whole key log lines, each with its end, as Decryption Secrets Blocks. Raises ``OSError`` as the writer does."""
+    held: list[bytes] = []
+    size: i64 = 0
+    for line in lines:
+        if held and size + len(line) > _SECRETS_BYTES:
+            writer.secrets(b"".join(held))
+            held = []
+            size = 0
+        held.append(line)
+        size += len(line)
+    if held:
+        writer.secrets(b"".join(held))
+
+
+def copy(captures: CaptureSet, marks: Marks | None, writer: PcapngWriter, progress: Progress) -> int:
+    """Write the marked packets, or all, as they were captured, in order of time; returns their number. Raises ``OSError`` as the writer does."""
     numbers: dict[tuple[int, int], int] = {}  # of interfaces, by capture and number in it
-    described: list[tuple[CaptureReader, int, int]] = []  # interfaces by their numbers there and here
+    packets: i64 = 0
     until_report: i64 = PACKETS_BETWEEN_REPORTS
     while True:
         reader = captures.next()
         if reader is None:
             break
-        if marks.has(reader.capture_index, reader.frame):
+        if marks is None or marks.has(reader.capture_index, reader.frame):
+            packets += 1
             place = (int(reader.capture_index), int(reader.interface))
             number = numbers.get(place)
             if number is None:
                 interface = reader.interfaces[reader.interface]
                 number = writer.interface(interface.link_type, interface.snap_length, interface.name)
                 numbers[place] = number
-                described.append((reader, int(reader.interface), number))
             data = reader.data[reader.offset : reader.offset + reader.captured_length]
-            writer.packet(number, reader.timestamp, data, reader.original_length)
+            # between the packets of a part others were lost as well, of which the part does not tell
+            lost = reader.lost_packets if marks is None else UNTOLD
+            writer.packet(number, reader.timestamp, data, reader.original_length, lost)
+            reader.lost_packets = UNTOLD
         until_report -= 1
         if until_report == 0:
             until_report = PACKETS_BETWEEN_REPORTS
             if not progress(captures.bytes_read):
                 break
-    for reader, there, number in described:  # what was lost there may have been of these connections
-        dropped = reader.interfaces[there].dropped
-        if dropped is not None:
-            writer.statistics(number, reader.last_packet_at, None, dropped)
+    _write_drops(captures, numbers, writer)
+    return packets
+
+
+def _write_drops(captures: CaptureSet, numbers: dict[tuple[int, int], int], writer: PcapngWriter) -> None:
+    """Write what interfaces dropped, ``numbers`` being theirs: it may have been of any of the packets' connections."""
+    dropped: dict[int, int] = {}
+    ended_at: dict[int, int] = {}
+    for (capture_index, there), number in numbers.items():
+        for reader in captures.readers:
+            if reader.capture_index == capture_index:
+                lost = reader.interfaces[there].dropped
+                if lost is not None:
+                    dropped[number] = dropped.get(number, 0) + lost
+                    ended_at[number] = max(ended_at.get(number, 0), reader.last_packet_at)
+    for number, count in dropped.items():
+        writer.statistics(number, ended_at[number], None, count)

@@ -10,7 +10,8 @@ import pytest
 
 import analyzer
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.slicing import Marks, mark
+from analyzer.capture.pcapng_writer import PcapngWriter
+from analyzer.slicing import Marks, mark, write_secrets
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_pcaps"
 CAPTURES = [
@@ -106,3 +107,16 @@ def test_fragments_inside_fragments_belong_to_the_datagram_inside(tmp_path):
     assert connections_of(path) == [1, 5]
     assert frames_of(path, 5) == {2, 3, 4, 5}
     assert frames_of(path, 1) == {1}
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [1 << 20], [5, (1 << 20) - 5, 7], [(1 << 20) + 9, 2 << 20]])
+def test_key_log_lines_are_written_whole_in_blocks_that_readers_hold(tmp_path, sizes):
+    lines = [bytes([65 + number]) * (size - 1) + b"\n" for number, size in enumerate(sizes)]
+    path = tmp_path / "keys.pcapng"
+    with path.open("wb") as file:
+        write_secrets(PcapngWriter(file), lines)
+    with closing(CaptureSet([str(path)])) as captures:
+        blocks = list(captures.secrets)
+    assert b"".join(blocks) == b"".join(lines)
+    assert all(block.endswith(b"\n") and (len(block) <= 1 << 20 or block.count(b"\n") == 1) for block in blocks)
+    assert len(blocks) == len([size for size in sizes if size > 5 or len(sizes) == 1])

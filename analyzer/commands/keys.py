@@ -1,24 +1,20 @@
 """TLS keys into a capture and out of it, with no more of them than the capture needs."""
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from analyzer.commands import source
-from analyzer.commands.output import check_place, written
+from analyzer.commands.output import check_place, opened, written
 from analyzer.errors import UnmuxError, UsageError
 
 if TYPE_CHECKING:
-    from analyzer.capture.capture_set import CaptureSet
-    from analyzer.capture.pcapng_writer import PcapngWriter
     from analyzer.codecs.key_log import KeyLog
     from analyzer.records import Rows
 
-_OWNER_ONLY = 0o600
 _STANDARD_OUTPUT = "-"
-_SECRETS_BLOCK_BYTES = 1 << 20  # lines in one Decryption Secrets Block, so that readers need not hold large ones
 
 
 class _Handshakes:
@@ -101,7 +97,7 @@ def inject(paths: list[str], options: source.Options, output: str, *, needed_onl
     if output == _STANDARD_OUTPUT:
         packets = _write(paths, keys, sys.stdout.buffer, needed_only=needed_only)
     else:
-        with written(output) as partial, _opened(partial) as file:
+        with written(output) as partial, opened(partial, is_secret=True) as file:
             packets = _write(paths, keys, file, needed_only=needed_only)
     source.remark(f"wrote {output}: {packets:,} packets; {keys.summary()}")
 
@@ -116,7 +112,7 @@ def extract(paths: list[str], options: source.Options, output: str | None, *, ne
     if output is None or output == _STANDARD_OUTPUT:
         sys.stdout.buffer.writelines(lines)
     else:
-        with written(output) as partial, _opened(partial) as file:
+        with written(output) as partial, opened(partial, is_secret=True) as file:
             file.writelines(lines)
     source.remark(keys.summary() if output is None else f"wrote {output}: {keys.summary()}")
 
@@ -137,30 +133,16 @@ def _check(paths: list[str], option: str, output: str, *, force: bool) -> None:
         raise UnmuxError(f"{option} {output}: exists already; --force replaces it")
 
 
-def _opened(path: Path) -> BinaryIO:
-    """A file to write that nobody but its owner may read."""
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, _OWNER_ONLY))  # the caller closes it
-
-
 def _write(paths: list[str], keys: _Keys, file: BinaryIO, *, needed_only: bool) -> int:
     """Write a pcapng: keys, packets, and what interfaces dropped; returns the number of packets."""
     from analyzer.capture.capture_set import CaptureSet
     from analyzer.capture.pcapng_writer import PcapngWriter
+    from analyzer.slicing import copy, write_secrets
 
     writer = PcapngWriter(file)
-    held = b""
-    for line in keys.chosen(needed_only=needed_only):
-        held += line
-        if len(held) >= _SECRETS_BLOCK_BYTES:
-            writer.secrets(held)
-            held = b""
-    if held:
-        writer.secrets(held)
-    captures = CaptureSet(paths)
-    try:
-        packets = _copy(captures, writer)
-    finally:
-        captures.close()
+    write_secrets(writer, keys.chosen(needed_only=needed_only))
+    with closing(CaptureSet(paths)) as captures:
+        packets = copy(captures, None, writer, _go_on)
     for fault in [
         *captures.unreadable,
         *(f"{reader.name}: {reader.truncation}" for reader in captures.readers if reader.truncation),
@@ -169,28 +151,5 @@ def _write(paths: list[str], keys: _Keys, file: BinaryIO, *, needed_only: bool) 
     return packets
 
 
-def _copy(captures: "CaptureSet", writer: "PcapngWriter") -> int:
-    """Write all packets in order of time, and what interfaces dropped; returns the number of packets."""
-    from analyzer.capture.reader import UNTOLD
-
-    numbers: dict[tuple[int, int], int] = {}  # of interfaces, by capture and number in it
-    packets = 0
-    while (reader := captures.next()) is not None:
-        packets += 1
-        place = reader.capture_index, reader.interface
-        number = numbers.get(place)
-        if number is None:
-            interface = reader.interfaces[reader.interface]
-            number = numbers[place] = writer.interface(interface.link_type, interface.snap_length, interface.name)
-        data = reader.data[reader.offset : reader.offset + reader.captured_length]
-        writer.packet(number, reader.timestamp, data, reader.original_length, reader.lost_packets)
-        reader.lost_packets = UNTOLD
-    dropped: dict[int, int] = {}
-    for (capture_index, interface_number), number in numbers.items():
-        lost = captures.readers[capture_index].interfaces[interface_number].dropped
-        if lost is not None:
-            dropped[number] = dropped.get(number, 0) + lost
-    ended_at = max((reader.last_packet_at for reader in captures.readers), default=0)
-    for number, lost in dropped.items():
-        writer.statistics(number, ended_at, None, lost)
-    return packets
+def _go_on(_bytes_read: int) -> bool:
+    return True  # and so Ctrl-C is heard

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import re
 import secrets
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO, TypeVar
 
 from analyzer.commands.signals import Interrupted
 from analyzer.errors import UnmuxError, UsageError
@@ -238,6 +239,12 @@ def written(path: str) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise UnmuxError(f"{path}: {error.strerror or error}") from None
+
+
+def opened(path: Path, *, is_secret: bool) -> BinaryIO:
+    """A file to write; one with secrets nobody but its owner may read."""
+    mode = 0o600 if is_secret else 0o666
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode))  # the caller closes it
 
 
 def write_sections(sections: Iterable[tuple[str, Result]], form: str, path: str | None) -> None:

@@ -1,6 +1,5 @@
 """The packets of chosen connections as a new capture."""
 
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from analyzer.slicing import Marks
 
 STANDARD_OUTPUT = "-"
-_SECRETS_BYTES = 1 << 20  # of a block of secrets: readers hold one whole
 
 
 def _check(path: str, sources: list[str], runs: list[rereading.Run], *, force: bool) -> None:
@@ -58,7 +56,7 @@ def run(
         _write(sys.stdout.buffer, found, secrets)
         sys.stdout.buffer.flush()
     else:
-        with output.written(target) as partial, _opened(partial, is_secret=bool(secrets)) as file:
+        with output.written(target) as partial, output.opened(partial, is_secret=bool(secrets)) as file:
             _write(file, found, secrets)
     lines = len(secrets.splitlines())
     keys = f", {lines:,} TLS secret{'' if lines == 1 else 's'}" if lines else ""
@@ -94,11 +92,10 @@ def _marks(each: rereading.Run, chosen: set[int]) -> "Marks":
 
 def _write(file: BinaryIO, found: "list[tuple[rereading.Run, Marks]]", secrets: bytes) -> None:
     from analyzer.capture.pcapng_writer import PcapngWriter
-    from analyzer.slicing import copy
+    from analyzer.slicing import copy, write_secrets
 
     writer = PcapngWriter(file)
-    for block in _blocks(secrets):
-        writer.secrets(block)
+    write_secrets(writer, secrets.splitlines(keepends=True))
     for each, marks in found:
         with closing(each.captures()) as captures:
             copy(captures, marks, writer, _go_on)
@@ -106,22 +103,6 @@ def _write(file: BinaryIO, found: "list[tuple[rereading.Run, Marks]]", secrets: 
 
 def _go_on(_bytes_read: int) -> bool:
     return True  # and so Ctrl-C is heard
-
-
-def _blocks(lines: bytes) -> list[bytes]:
-    """Whole lines, in pieces that readers can hold."""
-    blocks = [b""]
-    for line in lines.splitlines(keepends=True):
-        if len(blocks[-1]) + len(line) > _SECRETS_BYTES:
-            blocks.append(b"")
-        blocks[-1] += line
-    return [block for block in blocks if block]
-
-
-def _opened(path: Path, *, is_secret: bool) -> BinaryIO:
-    """A file to write; one with secrets nobody but its owner may read."""
-    mode = 0o600 if is_secret else 0o666
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode))  # the caller closes it
 
 
 def _secrets(found: "list[tuple[rereading.Run, Marks]]", options: source.Options) -> bytes:

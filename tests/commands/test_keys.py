@@ -7,6 +7,7 @@ import shutil
 import stat
 import struct
 import subprocess
+from contextlib import closing
 
 import pytest
 
@@ -114,6 +115,31 @@ def test_a_key_log_comes_out_of_a_capture_again(unmux, sample, tmp_path, log, mo
     assert set(output.read_bytes().splitlines()) == {*secrets_in(sample), FOREIGN.strip()}
 
 
+def test_what_is_extracted_and_injected_is_extracted_again(unmux, samples, tmp_path):
+    sample = samples / "tls" / "rsa_key_lines.pcapng"
+    once, again, shared = tmp_path / "once.log", tmp_path / "again.log", tmp_path / "shared.pcapng"
+    assert unmux("keys", sample, "--extract", "-o", once).status == 0
+    assert once.read_bytes().splitlines() == secrets_in(sample)  # lines of every form are needed
+    capture = bare(tmp_path / "bare.pcap.gz", packets_in(sample), gzipped=True)
+    assert unmux("keys", capture, "--keylog", once, "-w", shared).status == 0
+    assert unmux("keys", shared, "--extract", "-o", again).status == 0
+    assert again.read_bytes() == once.read_bytes()
+    assert packets_in(shared) == packets_in(sample)
+
+
+def test_a_key_log_larger_than_a_block_is_kept_whole(unmux, sample, tmp_path):
+    many = [b"CLIENT_RANDOM %064x %096x" % (number, number) for number in range(8_000)]
+    log = tmp_path / "many.log"
+    log.write_bytes(b"\r\n".join([*many, *secrets_in(sample)]))
+    output = tmp_path / "all.pcapng"
+    assert unmux("keys", bare(tmp_path / "bare.pcap", packets_in(sample)), "--keylog", log, "-w", output, "--all").status == 0
+    with closing(CaptureSet([str(output)])) as captures:
+        assert len(captures.secrets) == 2
+    assert secrets_in(output) == [*many, *secrets_in(sample)]
+    assert unmux("keys", output, "-w", tmp_path / "few.pcapng").status == 0
+    assert sorted(secrets_in(tmp_path / "few.pcapng")) == needed(secrets_in(sample))
+
+
 def test_keys_are_found_for_handshakes_inside_tls_and_for_cut_ones(unmux, samples, tmp_path):
     sample = samples / "tls" / "renegotiation.pcapng"
     output = tmp_path / "out.log"
@@ -191,7 +217,7 @@ def test_a_capture_that_is_cut_is_copied_up_to_there_and_said(unmux, sample, tmp
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-@pytest.mark.parametrize("name", ["key_update", "suites_tls12", "http1_and_http2"])
+@pytest.mark.parametrize("name", ["key_update", "suites_tls12", "http1_and_http2", "rsa_key_lines", "gnutls_suites_tls12"])
 def test_wireshark_decrypts_what_was_written_as_what_editcap_wrote(unmux, samples, tmp_path, name):
     sample = samples / "tls" / f"{name}.pcapng"
     log = tmp_path / "keys.log"
