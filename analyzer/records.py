@@ -242,7 +242,7 @@ class AnomalyRecord(Record):
     required: "Annotated[str | None, capture('what was required')]" = None
     found: "Annotated[str | None, capture('what was there')]" = None
     section: "Annotated[str | None, capture('section of the standard')]" = None
-    missing_bytes: "Annotated[int | None, capture('bytes concerned, where known')]" = None
+    missing_bytes: "Annotated[int | None, capture('bytes concerned, where known: missing, or there and not read')]" = None
     occurrences: "Annotated[int, capture('how many times; above 1 where further ones of this kind were only counted')]" = 1
     is_assumed: "Annotated[bool, capture('true where it rests on an assumption, such as a hole declared at a limit')]" = False
 

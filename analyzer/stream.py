@@ -419,7 +419,9 @@ class Stream:
         rows = self._miss(direction, length, length, passed_at, self.last_packet)
         required = f"{self.protocol} to be recognised from the first bytes"
         found = f"{passed} bytes before it was"
-        return rows + self.anomaly("recognised_late", direction, self.started_at, self.first_packet, required, found)
+        return rows + self.anomaly(
+            "recognised_late", direction, self.started_at, self.first_packet, required, found, missing_bytes=passed
+        )
 
     def _give_up(self, probing: Probing) -> Rows:
         """No dissector understands this stream: let it go by, and say at its end what it began with."""

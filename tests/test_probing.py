@@ -160,6 +160,8 @@ def test_http1_joined_in_a_long_answer_is_known_by_the_next_request() -> None:
     )
     assert played.exchanges() == [(b"GET", b"/next", 200, "complete")]
     assert played.faults() == [("recognised_late", "to_client", f"{len(CONTENT)} bytes before it was")]
+    (late,) = [row for row in played.rows if type(row) is AnomalyRecord]
+    assert late.missing_bytes == len(CONTENT)
 
 
 def test_a_hole_in_what_was_let_pass_is_counted_once() -> None:

@@ -7,8 +7,7 @@ WITH lost AS (
     SELECT connection_id, stream_index, direction FROM anomalies WHERE kind IN ('framing_lost', 'dissector_error') GROUP BY ALL
 ),
 late AS (
-    -- the row says in words how many bytes went by before the stream was recognised
-    SELECT connection_id, stream_index, direction, max(try_cast(regexp_extract(found, '^[0-9]+') AS BIGINT)) AS bytes
+    SELECT connection_id, stream_index, direction, max(missing_bytes) AS bytes
     FROM anomalies WHERE kind = 'recognised_late' GROUP BY ALL
 ),
 carriers AS (

@@ -153,7 +153,7 @@ def test_bytes_before_a_protocol_was_recognised_were_not_read() -> None:
     rows = [
         connection(1, 1000, 0), StreamRecord(1, 0, None, 0, "http1", bytes_to_server=500, bytes_to_client=500),
         exchange(1, 0, "complete", True),
-        AnomalyRecord(connection_id=1, stream_index=0, direction="to_client", kind="recognised_late", found="300 bytes before it was"),
+        AnomalyRecord(connection_id=1, stream_index=0, direction="to_client", kind="recognised_late", missing_bytes=300),
     ]  # fmt: skip
     with store_of(rows) as store:
         assert reasons(store) == [("not read: it came before its protocol was known", 1, 300)]
