@@ -135,7 +135,7 @@ class Masker:
     def target(self, target: bytes) -> bytes:
         """Mask the secret query parameters, and user information before the host, in a request target or URI."""
         if b"@" in target and not _HAS_PATH.match(target):
-            return self.authority(target)
+            return self._parameters(self.authority(target), _NESTED_TARGETS)
         return self._target(target, _NESTED_TARGETS)
 
     def _target(self, target: bytes, levels: int) -> bytes:
