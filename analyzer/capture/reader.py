@@ -161,8 +161,11 @@ class CaptureReader:
 
     def _lose(self, packets: int) -> None:
         """Note that packets were lost before the one that the reader will stand on when it has been read."""
-        lost: int = max(self.lost_packets, 0) + packets
-        self.lost_packets = min(lost, limits.DROPPED_PACKETS - 1)
+        lost: int = 0 if self.lost_packets == UNTOLD else self.lost_packets
+        lost += packets
+        if lost >= limits.DROPPED_PACKETS:
+            lost = limits.DROPPED_PACKETS - 1
+        self.lost_packets = lost
 
     def _go_back(self, nanoseconds: i64) -> None:
         """Note a packet with a time so long before that of an earlier one that its order may not be that of the network."""
