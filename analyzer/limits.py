@@ -83,6 +83,7 @@ DISTINCT_LINES: Final = 50_000  # field lines known at a time; then they are num
 DISTINCT_LINE_COST: Final = 300  # what each costs beside its bytes
 DISTINCT_LINE_BYTES: Final = 16 << 20  # the same in bytes of names and values
 INSERT_BYTES: Final = 12 << 20  # of columns given to DuckDB together; it inserts them while the next ones are collected
+COLLECTED_BYTES: Final = 20 << 20  # of columns, while others are still inserted; then what is collected waits for those
 WAITING_BYTES: Final = 64 << 20  # of columns that wait in a live capture while others are written; then packets wait
 COMMIT_BYTES: Final = 12 << 20  # of columns inserted in one transaction: DuckDB holds them, a run that is killed loses them
 ROW_GROUP_ROWS: Final = 10_240  # DuckDB compresses and writes a row group when it is full; its own 122,880 would come at the end

@@ -106,7 +106,8 @@ class _Loader:
             writer = self.writers[kind]
             for columns in writer.slices(same):
                 writer.add(columns)
-                if sum(each.waiting_bytes for each in self.writers.values()) >= limits.INSERT_BYTES:
+                waiting = sum(each.waiting_bytes for each in self.writers.values())
+                if waiting >= (limits.COLLECTED_BYTES if self._is_inserting() else limits.INSERT_BYTES):
                     self._insert(False)
 
     def flush(self) -> None:
@@ -120,6 +121,9 @@ class _Loader:
             self._is_described = True
             self.add(metadata(self.options, False, self.next_capture_index))
         self._insert(True)
+
+    def _is_inserting(self) -> bool:
+        return self._background is not None and self._background.is_alive()
 
     def _insert(self, commits: bool) -> None:
         """Hand all batches to a thread that inserts them, while the next ones are collected here."""
