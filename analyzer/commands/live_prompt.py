@@ -16,7 +16,7 @@ from analyzer.errors import UnmuxError
 from analyzer.pipeline import open_store
 from analyzer.text import escape_for_terminal
 
-NICENESS: Final = 10  # a tenth of the processor where the capture needs all of it
+NICENESS: Final = 19  # the most: a query has what the capture leaves
 BANNER: Final = "SQL while the capture goes on; .help tells what can be said, \\q goes back"
 _START: Final = (
     "import os, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep); from analyzer.commands.live_prompt import main; main()"
