@@ -4,14 +4,16 @@ Nothing in a record says which number it has or which key protects it, but only 
 may be missing, numbers and keys are tried in order until one fits; what fits is certain. Keys only ever change forwards.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
 from analyzer import limits
-from analyzer.codecs.tls_ciphers import Protection, Suite, Tls13Protection
 from analyzer.codecs.tls_keys import next_traffic_secret
 from analyzer.codecs.tls_records import HEADER_BYTES
+
+if TYPE_CHECKING:  # ciphers take long to load: whoever needs them does that
+    from analyzer.codecs.tls_ciphers import Protection, Suite
 
 EARLY: Final = 0  # epochs of TLS 1.3
 HANDSHAKE_KEYS: Final = 1
@@ -46,23 +48,25 @@ class Decryptor:
         self.is_proven = False  # a record was opened
         self.is_tls13 = is_tls13
         self._trials = trials
-        self._protections: list[Protection | None] = []  # from epoch ``_dropped`` on
+        self._protections: list["Protection | None"] = []  # from epoch ``_dropped`` on
         self._dropped: i64 = 0  # epochs that are over
-        self._current: Protection | None = None
-        self._suite: Suite | None = None
+        self._current: "Protection | None" = None
+        self._suite: "Suite | None" = None
         self._last_secret = b""
         self._lost_epoch: i64 = _NOT_LOST
         self._lost_number: i64 = 0
 
-    def use_secrets(self, suite: Suite, secrets: list[bytes]) -> None:
+    def use_secrets(self, suite: "Suite", secrets: list[bytes]) -> None:
         """The traffic secrets of TLS 1.3, for EARLY, HANDSHAKE_KEYS and TRAFFIC; those that are not known are empty."""
+        from analyzer.codecs.tls_ciphers import Tls13Protection
+
         self._suite = suite
         for secret in secrets:
             self._protections.append(Tls13Protection(suite, secret) if secret else None)
         self._last_secret = secrets[TRAFFIC]
         self._current = self._protection(self.epoch)
 
-    def add(self, protection: Protection | None) -> None:
+    def add(self, protection: "Protection | None") -> None:
         """The protection of the next epoch of TLS 1.2."""
         self._protections.append(protection)
 
@@ -173,7 +177,7 @@ class Decryptor:
         self.number = number
         self.missed = 0
 
-    def _protection(self, epoch: i64) -> Protection | None:
+    def _protection(self, epoch: i64) -> "Protection | None":
         """The protection of an epoch that is not over, None where it is not known."""
         index = epoch - self._dropped
         if index < 0:
@@ -182,6 +186,8 @@ class Decryptor:
         while index >= len(self._protections):
             if suite is None or not self._last_secret:
                 return None
+            from analyzer.codecs.tls_ciphers import Tls13Protection
+
             self._last_secret = next_traffic_secret(self._last_secret, suite.digest)
             self._protections.append(Tls13Protection(suite, self._last_secret))
         return self._protections[index]

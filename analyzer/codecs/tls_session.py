@@ -2,7 +2,7 @@
 
 import hashlib
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
@@ -17,7 +17,6 @@ from analyzer.codecs.key_log import (
     SERVER_TRAFFIC,
     KeyLog,
 )
-from analyzer.codecs.tls_ciphers import Protection, Suite, find_suite, tls12_protections
 from analyzer.codecs.tls_handshake import (
     ENCRYPT_THEN_MAC,
     EXTENDED_MASTER_SECRET,
@@ -26,6 +25,9 @@ from analyzer.codecs.tls_handshake import (
 )
 from analyzer.codecs.tls_keys import extended_master_secret, master_secret
 from analyzer.codecs.tls_names import version_name
+
+if TYPE_CHECKING:  # ciphers take long to load: whoever needs them does that
+    from analyzer.codecs.tls_ciphers import Protection, Suite
 
 NO_CLIENT_HELLO: Final = "ClientHello not captured"
 NO_SERVER_HELLO: Final = "ServerHello not captured"
@@ -58,7 +60,7 @@ class Session:
         self.encrypted_premaster = b""  # its first bytes, which identify it
         self.has_key_exchange = False
         self.reason: str | None = None  # why nothing can be decrypted
-        self._protections: list[Protection] = []
+        self._protections: list["Protection"] = []
 
     def needs_key_exchange(self, log: KeyLog) -> bool:
         """Whether the ClientKeyExchange must be seen before the keys are known."""
@@ -72,7 +74,7 @@ class Session:
         """Whether all that is missing is a key."""
         return self.reason in (NO_KEY, NO_KEYS)
 
-    def suite(self) -> Suite | None:
+    def suite(self) -> "Suite | None":
         """The cipher suite; None, and the reason, where records cannot be decrypted whatever the keys."""
         hello = self.server_hello
         self.reason = None
@@ -85,6 +87,8 @@ class Session:
         if not hello.is_tls13() and not hello.is_tls12():
             self.reason = f"{version_name(hello.version)} is not decrypted"
             return None
+        from analyzer.codecs.tls_ciphers import find_suite
+
         suite = find_suite(hello.cipher_suite)
         if suite is None or (hello.is_tls13() and suite.mac):
             self.reason = NO_CIPHER
@@ -108,7 +112,7 @@ class Session:
         self.reason = NO_KEY
         return []
 
-    def protections(self, log: KeyLog) -> list[Protection]:
+    def protections(self, log: KeyLog) -> "list[Protection]":
         """What protects both directions of TLS 1.2; none, and the reason, where that is not known."""
         if self._protections:
             return self._protections
@@ -122,13 +126,15 @@ class Session:
         if not master:
             self.reason = NO_KEYS if log.is_empty() else NO_KEY
             return []
+        from analyzer.codecs.tls_ciphers import tls12_protections
+
         encrypts_first = server.has(ENCRYPT_THEN_MAC)
         self._protections = tls12_protections(suite, master, client.random, server.random, encrypts_first)
         self.client_messages = []
         self.server_messages = []
         return self._protections
 
-    def _master(self, log: KeyLog, suite: Suite, client: ClientHello, server: ServerHello) -> bytes:
+    def _master(self, log: KeyLog, suite: "Suite", client: ClientHello, server: ServerHello) -> bytes:
         """The master secret, empty where it is not known."""
         known = log.of_random(client.random)
         if known is not None and known.get(MASTER):

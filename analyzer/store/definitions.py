@@ -92,11 +92,8 @@ def check_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Tab
 
 
 def declare(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
-    """Create in one transaction the tables that are not there, with what they mean, and the views.
-
-    DuckDB is called once: between two calls another thread of Python would have its turn.
-    """
-    _execute(connection, ["BEGIN", *_tables(tables), *_comments(tables), *_views(views(tables), ""), "COMMIT"])
+    """Create in one transaction the tables that are not there, and the views."""
+    _execute(connection, ["BEGIN", *_tables(tables), *_views(views(tables), ""), "COMMIT"])
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
@@ -116,15 +113,19 @@ def _tables(tables: Mapping[str, Table]) -> list[str]:
     return statements
 
 
-def _comments(tables: Mapping[str, Table]) -> list[str]:
-    """What each table and column means."""
-    statements = []
+def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table]) -> None:
+    """Write what each table and column means into the database.
+
+    Behind each statement DuckDB looks for signals, and waits until no other thread of Python runs: while a capture is taken apart
+    that takes ten times as long.
+    """
+    statements = ["BEGIN"]
     for table in tables.values():
         statements.append(f"COMMENT ON TABLE {identifier(table.name)} IS {literal('one row per ' + table.row)}")
         for column in table.columns:
             path = f"{identifier(table.name)}.{identifier(column.name)}"
             statements.append(f"COMMENT ON COLUMN {path} IS {literal(column.doc)}")
-    return statements
+    _execute(connection, [*statements, "COMMIT"])
 
 
 def views(tables: Mapping[str, Table]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from analyzer.store.definitions import (
     SCHEMA_VERSION,
     check_database,
     check_tables,
+    comment_tables,
     create_views,
     has_only_ours,
     identifier,
@@ -105,7 +106,12 @@ def set_memory(connection: duckdb.DuckDBPyConnection, size: int) -> None:
 def keep_row_groups(connection: duckdb.DuckDBPyConnection, memory: Memory) -> None:
     """Prepare for wide rows: DuckDB merges no row groups, as it would read 2,048 rows of any length at once to do so."""
     set_memory(connection, memory.wide_load_bytes)
-    connection.execute("SET max_vacuum_tasks = 0")
+    set_merging(connection, is_wanted=False)
+
+
+def set_merging(connection: duckdb.DuckDBPyConnection, *, is_wanted: bool) -> None:
+    """Say whether DuckDB merges small row groups, one of which each commit leaves behind."""
+    connection.execute("RESET max_vacuum_tasks" if is_wanted else "SET max_vacuum_tasks = 0")
 
 
 def first_line(error: BaseException) -> str:
@@ -152,6 +158,7 @@ class Place:
 
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Make what was loaded permanent."""
+        comment_tables(self.connection(), tables)
         self.connection().execute("CHECKPOINT")
 
     def reader(self) -> duckdb.DuckDBPyConnection:
@@ -218,6 +225,7 @@ class FilePlace(Place):
     def finish(self, tables: Mapping[str, Table]) -> None:
         """Give the file its name."""
         connection = self.connection()
+        comment_tables(connection, tables)
         connection.execute("CHECKPOINT")
         connection.close()
         self._partial.replace(self._path)

@@ -22,7 +22,7 @@ from analyzer.store.columns import Batch, FieldLines, TableWriter
 from analyzer.store.definitions import declare, declared_tables
 from analyzer.store.masking import Masker
 from analyzer.store.metadata import highest, metadata, not_stored
-from analyzer.store.places import FolderViews, Place, first_line, is_store, keep_row_groups, open_existing, place_for
+from analyzer.store.places import FolderViews, Place, first_line, is_store, keep_row_groups, open_existing, place_for, set_merging
 
 __all__ = ["Store", "declared_tables", "is_store", "open_store"]
 
@@ -81,7 +81,9 @@ class _Loader:
     def _declare(self) -> None:
         """Open the database, unless it is, and create tables and views."""
         try:
-            declare(self.place.connection(), self.tables)
+            connection = self.place.connection()
+            set_merging(connection, is_wanted=False)  # there are few, and merging takes as long as to write a tenth of all rows
+            declare(connection, self.tables)
         except BaseException as error:  # noqa: BLE001  # raised where the thread is waited for
             self.failure = error
 
@@ -119,6 +121,8 @@ class _Loader:
         """Begin to insert and commit everything that was added; what is there is a store from the first time on."""
         if not self._is_described:
             self._is_described = True
+            self.wait()
+            set_merging(self.place.connection(), is_wanted=True)
             self.add(metadata(self.options, False, self.next_capture_index))
         self._insert(True)
 
