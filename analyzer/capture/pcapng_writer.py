@@ -46,6 +46,8 @@ class PcapngWriter:
         """Begin the section; ``file`` stands where the capture begins."""
         self._write = file.write
         self._interfaces: dict[tuple[int, str | None, int], int] = {}
+        self._received: dict[int, int] = {}  # interface -> packets
+        self._dropped: dict[int, int] = {}
         fixed = struct.pack("<IHHq", _BYTE_ORDER, _MAJOR_VERSION, 0, _UNKNOWN_LENGTH)
         self._block(SECTION_HEADER, fixed + _options([(_SHB_USERAPPL, f"unmux {VERSION}".encode())]))
 
@@ -86,11 +88,16 @@ class PcapngWriter:
         self._write(b"".join((fixed, data, _PADDING[captured & 3], fixed[4:8])))
 
     def statistics(self, interface: int, timestamp: int, received: int | None, dropped: int | None) -> None:
-        """Say how many packets an interface received and dropped up to a time (section 4.6); None where that is not known."""
+        """Say how many packets an interface received and dropped up to a time (section 4.6), None where that is not known.
+
+        They are added to those that were said of it before: readers take the last of such blocks.
+        """
         options: list[tuple[int, bytes]] = []
         if received is not None:
+            self._received[interface] = received = self._received.get(interface, 0) + received
             options.append((_ISB_IFRECV, received.to_bytes(8, "little")))
         if dropped is not None:
+            self._dropped[interface] = dropped = self._dropped.get(interface, 0) + dropped
             options.append((ISB_IFDROP, dropped.to_bytes(8, "little")))
         fixed = struct.pack("<III", interface, timestamp >> 32, timestamp & _WORD)
         self._block(INTERFACE_STATISTICS, fixed + _options(options))

@@ -28,7 +28,7 @@ def write(store: "Store", chosen: "Report", path: str) -> None:
     """Write the page. UnmuxError where it cannot be written, or has nothing to show."""
     from analyzer.reports import html
 
-    with output.duckdb_errors():
+    with output.duckdb_errors(), store.at_one_moment():
         shown = html.data(store, chosen)
     if not shown["connections"]:
         raise UnmuxError("there is no exchange to show; `unmux tree` lists connections")

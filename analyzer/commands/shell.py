@@ -41,7 +41,9 @@ _TABLES = """
 SELECT table_name AS "table", comment AS "one row per" FROM (
     SELECT table_name, regexp_replace(comment, '^one row per ', '') AS comment, 0 AS place FROM duckdb_tables()
     UNION ALL
-    SELECT view_name, 'a view', 1 FROM duckdb_views() WHERE NOT internal
+    -- a folder's tables are views
+    SELECT view_name, coalesce(regexp_replace(comment, '^one row per ', ''), 'a view'), if(comment IS NULL, 1, 0)
+    FROM duckdb_views() WHERE NOT internal
 ) ORDER BY place, table_name
 """
 _COLUMNS = """

@@ -104,13 +104,14 @@ def _make(store: "Store", section: Section) -> None:
 
 
 def answers(store: "Store", report: Report) -> "Iterator[tuple[Section, DuckDBPyRelation]]":
-    """Run a report: each section that is shown, with its rows to be fetched before the next."""
-    _set_variables(store, report)
-    for section in report.sections:
-        if section.table is None:
-            yield section, store.sql(section.sql)
-        else:
-            _make(store, section)
+    """Run a report: each section that is shown, with its rows to be fetched before the next; all are of one moment."""
+    with store.at_one_moment():
+        _set_variables(store, report)
+        for section in report.sections:
+            if section.table is None:
+                yield section, store.sql(section.sql)
+            else:
+                _make(store, section)
 
 
 def plain(relation: "DuckDBPyRelation") -> "DuckDBPyRelation":

@@ -10,7 +10,7 @@ SELECT
     capture_index AS capture, name, format || coalesce(' in ' || compression, '') AS format, link_types, interfaces, packets, captured_bytes,
     first_packet_at AS "starts_UTC", epoch_ns(last_packet_at) - epoch_ns(first_packet_at) AS lasts_ns,
     connections, nullif(not_decoded_packets, 0) AS other_packets, nullif(snapped_packets, 0) AS cut_packets, nullif(dropped_packets, 0) AS dropped,
-    nullif(concat_ws('; ', truncation, CASE WHEN is_interrupted THEN 'reading was interrupted' END), '') AS problem, (SELECT count(*) FROM captures) AS of_rows
+    nullif(concat_ws('; ', truncation, CASE WHEN is_interrupted THEN 'reading was interrupted, or goes on' END), '') AS problem, (SELECT count(*) FROM captures) AS of_rows
 FROM captures c LEFT JOIN (
     -- the last capture of a run that was interrupted
     SELECT max(capture_index) AS capture_index, true AS is_interrupted

@@ -30,7 +30,7 @@ WITH one_way AS (
 ),
 drops AS (SELECT sum(dropped_packets)::BIGINT AS packets FROM captures),
 at_drops AS (SELECT count(*) FILTER (dropped_packets > 0) AS connections, count(dropped_packets) > 0 AS is_told FROM connections)
-SELECT 'Reading was interrupted: this is what was read so far.' AS line
+SELECT 'Reading was interrupted, or goes on: this is what was read so far.' AS line
 WHERE EXISTS (FROM store_metadata WHERE key = 'is_complete' AND value = 'false')
 UNION ALL
 SELECT format('Only one direction of {:,} of {:,} TCP connections was captured: what the other side said is not there, nor the times between.', connections, all_connections)

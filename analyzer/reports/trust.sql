@@ -177,7 +177,7 @@ FROM connections WHERE dropped_packets > 0 HAVING count(*) > 0
 UNION ALL
 SELECT format('The capture {} was not read to its end: {}.', name, truncation) FROM captures WHERE truncation IS NOT NULL
 UNION ALL
-SELECT 'Reading was interrupted: what came later is not in the store.' WHERE EXISTS (FROM store_metadata WHERE key = 'is_complete' AND value = 'false');
+SELECT 'Reading was interrupted, or goes on: what came later is not in the store.' WHERE EXISTS (FROM store_metadata WHERE key = 'is_complete' AND value = 'false');
 
 -- section: What is not witnessed
 -- untitled: reason

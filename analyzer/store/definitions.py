@@ -119,13 +119,17 @@ def comment_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, T
     Behind each statement DuckDB looks for signals, and waits until no other thread of Python runs: while a capture is taken apart
     that takes ten times as long.
     """
-    statements = ["BEGIN"]
-    for table in tables.values():
-        statements.append(f"COMMENT ON TABLE {identifier(table.name)} IS {literal('one row per ' + table.row)}")
-        for column in table.columns:
-            path = f"{identifier(table.name)}.{identifier(column.name)}"
-            statements.append(f"COMMENT ON COLUMN {path} IS {literal(column.doc)}")
-    _execute(connection, [*statements, "COMMIT"])
+    statements = [statement for table in tables.values() for statement in comments(table, "TABLE")]
+    _execute(connection, ["BEGIN", *statements, "COMMIT"])
+
+
+def comments(table: Table, kind: str) -> list[str]:
+    """The statements that write what a table and its columns mean; ``kind`` is what the table is in the database, TABLE or VIEW."""
+    statements = [f"COMMENT ON {kind} {identifier(table.name)} IS {literal('one row per ' + table.row)}"]
+    for column in table.columns:
+        path = f"{identifier(table.name)}.{identifier(column.name)}"
+        statements.append(f"COMMENT ON COLUMN {path} IS {literal(column.doc)}")
+    return statements
 
 
 def views(tables: Mapping[str, Table]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from analyzer.store.definitions import (
     check_database,
     check_tables,
     comment_tables,
+    comments,
     create_views,
     has_only_ours,
     identifier,
@@ -435,7 +436,7 @@ class FolderViews:
             return
         for table, names in manifest["tables"].items():
             if self._shown["tables"].get(table) != names:
-                self.connection.execute(_parquet_view(self._folder, table, names))
+                self.connection.execute(_parquet_view(self._folder, table, names, self._declared))
         self._shown = manifest
 
     def _manifest(self) -> dict[str, Any]:
@@ -458,7 +459,7 @@ def open_parquet(
     connection = connect(None, memory.query_bytes)
     try:
         for table, names in manifest["tables"].items():
-            connection.execute(_parquet_view(folder, table, names))
+            connection.execute(_parquet_view(folder, table, names, declared))
         present = {name: table for name, table in declared.items() if name in manifest["tables"]}
         check_tables(connection, present, str(folder))
         create_views(connection, views(present))
@@ -468,11 +469,12 @@ def open_parquet(
     return connection
 
 
-def _parquet_view(folder: Path, table: str, names: Sequence[str]) -> str:
-    """The statement that makes a view of a table's files."""
+def _parquet_view(folder: Path, table: str, names: Sequence[str], declared: Mapping[str, Table]) -> str:
+    """The statements that make a view of a table's files, and say what it means."""
     paths = ", ".join([parquet_path(folder, table, name) for name in names])
     view = f"CREATE OR REPLACE VIEW {identifier(table)} AS SELECT * FROM"
-    return f"{view} read_parquet([{paths}])"  # checked, quoted
+    made = f"{view} read_parquet([{paths}])"  # checked, quoted
+    return ";".join([made, *(comments(declared[table], "VIEW") if table in declared else [])])
 
 
 def parquet_path(folder: Path, table: str, name: str) -> str:

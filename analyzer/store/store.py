@@ -6,7 +6,8 @@ secrets are masked on the way (``masking``).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -225,6 +226,7 @@ class Store:
         self._place: Place | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: FolderViews | None = None  # of a folder, which a live capture may still be writing
+        self._is_still = False  # what is queried stays as it is though a capture goes on
         memory = Memory() if memory is None else memory
         self.added: dict[str, int] = {}  # table, or view `exchanges` or `messages` -> rows added, when it is finished
         if read_only:
@@ -280,9 +282,21 @@ class Store:
         """
         if self._loader is not None:
             self._loader.flush()
-        if self._views is not None:
+        if self._views is not None and not self._is_still:
             self._views.refresh()
         return self._connected().sql(query, params=params)
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Within it all queries see the rows of one moment, also those of a capture that goes on."""
+        before = self._is_still
+        if self._views is not None and not before:
+            self._views.refresh()
+        self._is_still = True
+        try:
+            yield
+        finally:
+            self._is_still = before
 
     def tables(self) -> list[str]:
         """The names of the tables and views."""

@@ -50,6 +50,18 @@ def test_packets_interfaces_secrets_and_drops_are_read_back_as_written(files, sc
     assert [interface_of(each) for each in reader.interfaces] == [(1, "eth0", 7), (113, None, None), (1, "eth0", 3)]
 
 
+def test_what_is_said_of_an_interface_twice_adds_up(files, scratch):
+    def write(writer):
+        interface = writer.interface(1, 0, "eth0")
+        writer.packet(interface, SECOND, FRAME, 60)
+        writer.statistics(interface, SECOND, 20, 5)
+        writer.statistics(writer.interface(1, 0, "eth0"), 2 * SECOND, 30, None)
+        writer.statistics(interface, 2 * SECOND, None, 7)
+
+    _, reader = files.read(written(scratch, write))
+    assert [each.dropped for each in reader.interfaces] == [12]
+
+
 def interface_of(interface: Interface):
     return interface.link_type, interface.name, interface.dropped
 

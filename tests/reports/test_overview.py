@@ -20,8 +20,11 @@ def test_a_store_says_that_reading_was_interrupted(section):
     with Store(records=[record for dissector in protocols.dissectors() for record in dissector.records]) as store:
         store.add([CaptureRecord(0, "first.pcap"), CaptureRecord(1, "second.pcap", truncation="cut")])
         store.finish(complete=False)
-        assert lines(section, store, "Not all of it") == ["Reading was interrupted: this is what was read so far."]
-        assert [row["problem"] for row in section(store, "captures", "Captures")] == [None, "cut; reading was interrupted"]
+        assert lines(section, store, "Not all of it") == ["Reading was interrupted, or goes on: this is what was read so far."]
+        assert [row["problem"] for row in section(store, "captures", "Captures")] == [
+            None,
+            "cut; reading was interrupted, or goes on",
+        ]
 
 
 def test_connections_of_which_one_direction_was_captured_are_told_and_refused_ones_are_none(store_of, section):

@@ -84,6 +84,24 @@ def test_a_store_that_is_open_for_reading_sees_what_has_come_since(segments, tmp
             store.seal([connection(100 + number)], 2.0 + 100 * number)
         store.wait()
         assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(4,)]
+        assert reading.sql(
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'connections' AND column_name = 'client_port'"
+        ).fetchall() == [("port of the end that opened it",)]
+
+
+def test_queries_of_one_moment_do_not_see_what_comes_meanwhile(segments, tmp_path):
+    store = segments()
+    store.seal([connection(1)], 1.0)
+    store.wait()
+    with open_store(f"{tmp_path}/live/", RECORDS) as reading:
+        with reading.at_one_moment():
+            assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(1,)]
+            store.seal([connection(1), connection(2)], 2.0)
+            store.wait()
+            with reading.at_one_moment():
+                assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(1,)]
+            assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(1,)]
+        assert reading.sql("SELECT count(*) FROM connections").fetchall() == [(2,)]
 
 
 def test_what_the_manifest_does_not_name_any_more_stays_for_a_while(segments, tmp_path):
