@@ -40,6 +40,8 @@ class ConnectionTable:
         self.most_held_bytes = context.memory.held_bytes
         self.most_lingering: i64 = limits.LINGERING_CONNECTIONS
         self._halves: dict[bytes, Half] = {}
+        self._latest_half: Half | None = None  # found last
+        self._latest_key: bytes = b""  # of it
         self._flows: dict[bytes, UdpFlow] = {}
         self._bytes: i64 = 0  # of memory that open connections take
         self._held_bytes: i64 = 0  # the same behind holes
@@ -93,9 +95,13 @@ class ConnectionTable:
     ) -> Rows:
         if kind != TCP:
             return self._take_datagram(segment, timestamp, frame, capture_index, interface_name)
-        half = self._halves.get(segment.flow_key)
-        if half is None:
-            return self._open_connection(segment, timestamp, frame, capture_index, interface_name)
+        half = self._latest_half
+        if half is None or segment.flow_key is not self._latest_key:  # else of the burst of the packet before
+            half = self._halves.get(segment.flow_key)
+            if half is None:
+                return self._open_connection(segment, timestamp, frame, capture_index, interface_name)
+            self._latest_half = half
+            self._latest_key = segment.flow_key
         peer = half.peer
         if peer.is_watched or segment.flags & (SYN | FIN | RST | ACK | URGENT) != ACK or segment.window == 0:
             return self._take_slowly(half, segment, timestamp, frame, capture_index, interface_name)
@@ -214,6 +220,7 @@ class ConnectionTable:
         second = connection.second
         assert first is not None
         assert second is not None
+        self._latest_half = None
         self._halves[second.key] = second
         self._halves[first.key] = first  # the one that stays where a socket is connected to itself
         return first
@@ -230,6 +237,7 @@ class ConnectionTable:
             return connection.finish(reason)
         assert isinstance(connection, TcpConnection)
         rows: Rows = []
+        self._latest_half = None
         for half in connection.halves():
             if self._halves.get(half.key) is half:
                 del self._halves[half.key]

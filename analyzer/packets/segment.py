@@ -63,6 +63,9 @@ class Segment:
         self._wire_end: i64 = 0  # where the segment ended on the wire
         self._is_rerouted = False  # the header's destination is not the one in the checksum
         self._reason: str = ""  # why the latest packet gave nothing
+        self._usual_key: bytes = b""  # the latest of IPv4 without the tunnels' identities, and what it consists of
+        self._usual_addresses: i64 = 0
+        self._usual_ports: i64 = -1 << 32  # of no packet
         self._tunnel: bytes = b""  # the identities of the tunnels around it, as the flow key has them
         self._tunnel_kinds: i64 = 0  # KIND_BITS each, the outermost lowest
         self._tunnel_depth: i64 = 0
@@ -182,10 +185,14 @@ class Segment:
             self._addresses = ip + 12
             self.ip_identification = (word >> 16) & 0xFFFF
             self.hop_limit = data[ip + 8]
-            if transport - ip == 20:
-                self.flow_key = data[ip + 12 : ip + 24]
+            addresses = read_i64_be(data, ip + 12)
+            if addresses == self._usual_addresses and ports >> 32 == self._usual_ports:
+                self.flow_key = self._usual_key  # packets come in bursts
             else:
                 self.flow_key = data[ip + 12 : ip + 20] + data[transport : transport + 4]
+                self._usual_key = self.flow_key
+                self._usual_addresses = addresses
+                self._usual_ports = ports >> 32
         else:
             self._address_length = 16
             self._addresses = ip + 8
