@@ -30,6 +30,7 @@ _OTHER_FILES = {".csv", ".json", ".jsonl", ".ndjson", ".md", ".parquet", ".txt",
 _TOLD_FAULTS = 10  # inputs that cannot be read, one by one
 _DESCRIPTORS = 1024  # file descriptors that may be open: the usual limit
 PROMPT_LINES = 2  # of the terminal, left for what the shell prints before and after
+_SWITCH_SECONDS = 0.00005  # how soon the thread that inserts gets its turn, of which DuckDB needs many: Python's own 5 ms leave it idle
 _UNTIL_COLLECTED = 50_000  # objects; importing makes tens of thousands, none of them garbage
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT_BYTES = 64 << 20  # freed memory that stays with the process
@@ -218,6 +219,7 @@ def prepare() -> None:
     from analyzer import build
 
     gc.set_threshold(_UNTIL_COLLECTED)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_freed_memory()
     if not build.is_compiled():
         print("unmux: running in plain Python, several times slower than compiled: install with a C compiler", file=sys.stderr)

@@ -24,6 +24,7 @@ UDP_PROTOCOL: Final = 17
 
 _SYN: Final = 2
 _LARGEST_WINDOW_SCALE: Final = 14  # RFC 7323 section 2.3
+_NO_PORTS: Final = -(1 << 32)  # two ports and a sign are 32 bits
 _TIMESTAMPS_ONLY: Final = 0x0101080A  # two no-operations and the timestamps option, as nearly every segment has them
 
 
@@ -65,7 +66,7 @@ class Segment:
         self._reason: str = ""  # why the latest packet gave nothing
         self._usual_key: bytes = b""  # the latest of IPv4 without the tunnels' identities, and what it consists of
         self._usual_addresses: i64 = 0
-        self._usual_ports: i64 = -1 << 32  # of no packet
+        self._usual_ports: i64 = _NO_PORTS
         self._tunnel: bytes = b""  # the identities of the tunnels around it, as the flow key has them
         self._tunnel_kinds: i64 = 0  # KIND_BITS each, the outermost lowest
         self._tunnel_depth: i64 = 0

@@ -76,7 +76,8 @@ class Column:
                 self.length += len(values)
                 return
             self._known.write(b"\xff" * (self.length // _WORD_BITS * 4))
-            self._bit = 1 << self.length % _WORD_BITS
+            bit: i64 = 1  # a literal would be shifted as a number of 32 bits
+            self._bit = bit << self.length % _WORD_BITS
             self._known_bits = self._bit - 1
         self.length += len(values)
         self._nulls += nulls

@@ -44,6 +44,21 @@ def test_arrow_reads_the_values_that_were_appended_however_they_came(
     check()
 
 
+@pytest.mark.parametrize("kind", [Integers, Truths, Texts])
+def test_a_column_may_lack_values_from_any_row_on(kind: type[Column]) -> None:
+    value, arrow_type = {
+        Integers: (7, nanoarrow.int64()),
+        Truths: (True, nanoarrow.bool_()),
+        Texts: ("x", nanoarrow.large_string()),
+    }[kind]
+    for known in range(140):
+        column = kind()
+        column.append((value,) * known)
+        column.append((None, value, None))
+        column.append((value,) * known)
+        assert read(column, arrow_type) == [value] * known + [None, value, None] + [value] * known
+
+
 @given(st.lists(st.lists(st.integers(0, 2**40), max_size=5) | st.none(), max_size=30), st.integers(0, 2**40))
 def test_lists_of_lines_are_lists_of_their_numbers(sections: list[list[int] | None], shift: int) -> None:
     column = LineLists()
