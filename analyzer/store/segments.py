@@ -7,7 +7,8 @@ have just read it.
 
 Many small files are merged into fewer large ones. Where old rows are to be given up, the segments are of generations,
 an eighth each of what is to be kept, and the oldest generation goes as a whole, but for the field sections of exchanges that
-go on or ended later. A generation has all the field lines that its rows refer to.
+go on or ended later. A generation has all the field lines that its rows refer to. One into which a burst brought more than
+an eighth goes when half of what is to be kept came after it.
 """
 
 import shutil
@@ -88,6 +89,11 @@ class _Generation:
 
     def size(self) -> int:
         return sum(segment.size for segments in self.tables.values() for segment in segments)
+
+
+def _is_too_much(amounts: list[int], kept: int) -> bool:
+    """Whether generations that have so much each, the oldest first, are more than is kept, and enough without the oldest."""
+    return sum(amounts) > kept and sum(amounts[1:]) * 2 >= kept
 
 
 def _parts(tables: Mapping[str, Table]) -> list[tuple[Table, Table]]:
@@ -426,8 +432,8 @@ class SegmentStore:
         while kept is not None and (oldest := self._generations[0]) is not latest:
             if not (
                 (kept.seconds is not None and now - oldest.ended_at > kept.seconds)
-                or (kept.size is not None and sum(generation.size() for generation in self._generations) > kept.size)
-                or (kept.rows is not None and sum(generation.rows for generation in self._generations) > kept.rows)
+                or (kept.size is not None and _is_too_much([each.size() for each in self._generations], kept.size))
+                or (kept.rows is not None and _is_too_much([each.rows for each in self._generations], kept.rows))
             ):
                 return
             self._trash += [(now + GRACE_SECONDS, segment.name) for segments in oldest.tables.values() for segment in segments]

@@ -154,6 +154,31 @@ def test_old_rows_are_given_up_with_the_field_lines_that_only_they_refer_to(segm
     assert ask(tmp_path, "SELECT count(*) FROM field_lines")[0][0] < 2 * kept + 20
 
 
+@pytest.mark.parametrize("retention", [Retention(rows=200), Retention(size=40_000)])
+def test_a_burst_of_more_than_is_kept_stays_until_half_of_that_came_after_it(segments, tmp_path, retention):
+    store = segments(retention=retention)
+    burst = range(5000)
+
+    def kept():
+        store.wait()
+        return ask(tmp_path, "SELECT count(*), count(*) FILTER (connection_id < 5000) FROM connections")[0]
+
+    store.add([connection(number) for number in burst])
+    store.seal([], 1.0)
+    for number in range(3):
+        store.add([connection(5000 + number)])
+        store.seal([], 2.0 + number)
+        assert kept() == (5001 + number, 5000)
+    for number in range(3, 150):
+        store.add([connection(5000 + number)])
+        store.seal([], 2.0 + number)
+    total, of_burst = kept()
+    assert (of_burst, 1 <= total <= 150) == (0, True)
+    store.add([connection(number) for number in burst])
+    store.finish(1000.0)
+    assert kept()[1] == 5000
+
+
 @pytest.mark.parametrize("retention", [Retention(seconds=16), Retention(rows=80), Retention(size=60_000)])
 def test_an_exchange_that_goes_on_or_ended_later_has_its_field_lines(segments, tmp_path, retention):
     store = segments(retention=retention)
