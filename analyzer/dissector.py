@@ -96,7 +96,7 @@ class Tap(Protocol):
 
     def write(self, stream_index: int, direction: int, timestamp: int, kind: str, data: bytes) -> None:
         """Take a piece: ``kind`` is ``fields``, ``content`` (as sent), ``message`` (decoded), ``ping``, ``pong`` and ``close`` (whose
-        data may be empty), ``unknown`` (nobody understands it), ``missing`` (the capture lacks it; the data is how many bytes, if known).
+        data may be empty), ``unknown`` (nobody understands it), ``unread`` (the same of a stream that carries others), ``missing`` (the capture lacks it; the data is how many bytes, if known).
 
         All bytes of a stream come as ``bytes`` besides, before what was made of them; an HTTP/2 stream has none.
         """

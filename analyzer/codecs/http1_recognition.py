@@ -28,6 +28,7 @@ REGISTERED_METHODS: Final = frozenset(
 )
 """The HTTP Method Registry (RFC 9110 section 18.2), but for PRI, which begins HTTP/2, and ``*``."""
 
+STATUS_LINE_BYTES: Final = 256  # of one that is shown; reason phrases are a few words
 BEGINNING_BYTES: Final = 20  # the longest registered method and the space behind it, and more than a status
 _METHOD_STARTS: Final = frozenset(method[:length] for method in REGISTERED_METHODS for length in range(len(method) + 1))
 
@@ -52,6 +53,13 @@ def is_server(data: bytes) -> bool | None:
 def is_status_line_start(data: bytes) -> bool:
     """Whether bytes are a status line as far as they go."""
     return _STATUS_LINE.match(data + _STATUS_SAMPLE[len(data) :]) is not None
+
+
+def status_line(data: bytes) -> bytes:
+    """The status line that bytes begin with, as far as it is looked at; empty where they begin with none."""
+    if _STATUS_LINE.match(data) is None:
+        return b""
+    return data[:STATUS_LINE_BYTES].partition(b"\n")[0].rstrip(b"\r")
 
 
 def is_request_line_start(data: bytes) -> bool:

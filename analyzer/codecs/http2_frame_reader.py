@@ -217,6 +217,8 @@ class FrameReader:
             self._content_left -= content
             if self.is_wanted:
                 receiver.take_data(self.direction, data, position, content)
+        elif self._kind == UNFRAMED:
+            receiver.leave(self.direction, data[position : position + length], self.timestamp)
         self.payload_left -= length
         if self.payload_left == 0:
             self._end_payload(receiver, True)

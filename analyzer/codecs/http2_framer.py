@@ -10,18 +10,21 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer import limits
+from analyzer.codecs.http1_recognition import status_line
 from analyzer.codecs.http2_answers import Answers, streams_refuting
 from analyzer.codecs.http2_frame_reader import UNFRAMED, FrameReader
 from analyzer.codecs.http2_frames import DATA, HEADER_BYTES, PREFACE, number32, payload_length
 from analyzer.codecs.http2_receiver import FrameReceiver
 from analyzer.codecs.http2_search import SOME_FRAME, START, UNKNOWN_PLACE, WAIT, FrameSearch, first_bytes
-from analyzer.codecs.undecided import Undecided
+from analyzer.codecs.undecided import Chunk, Undecided
+from analyzer.text import bytes_to_text
 
 BEGINNING: Final = 0  # what the first bytes are is not decided
 FRAMES: Final = 1
 SEARCHING: Final = 2  # after a hole
 LOST: Final = 3  # for good
 
+STATUS_LINE_SHOWN_BYTES: Final = 64
 BYTES_AN_ANSWER: Final = 4096  # looked at for each answer, so that many answers do not cost their number times the bytes held
 SMALLEST_BLOCK_FRAME: Final = HEADER_BYTES + 1  # a hole with less room than this held no field block
 
@@ -77,6 +80,7 @@ class Framer(FrameReader):
                 self._decide(receiver, False)
         else:
             self.unread_bytes += len(data)
+            receiver.leave(self.direction, data, timestamp)
 
     def skip(self, receiver: FrameReceiver, length: i64, timestamp: i64, released: i64, packet: i64) -> None:
         """Let bytes of a payload that is not wanted go by."""
@@ -106,7 +110,7 @@ class Framer(FrameReader):
                 self._lose(receiver, left, left if left > 0 else at_most)
         elif self.state == SEARCHING:
             self._extend(length if length >= 0 else at_most)
-            self._pass_by(self._undecided.size)
+            self._leave(receiver, self._undecided.take_after(0))
             self._begin_search(receiver)
 
     def close(self, receiver: FrameReceiver) -> None:
@@ -180,6 +184,12 @@ class Framer(FrameReader):
         self.unread_bytes += length
         self._extend(length)
 
+    def _leave(self, receiver: FrameReceiver, chunks: list[Chunk]) -> None:
+        """Give up bytes that were kept."""
+        for chunk in chunks:
+            self._pass_by(len(chunk.data))
+            receiver.leave(self.direction, chunk.data, chunk.timestamp)
+
     def _begin_search(self, receiver: FrameReceiver) -> None:
         self._undecided.clear()
         self.hole_bytes = self._uncertain_bytes
@@ -239,7 +249,7 @@ class Framer(FrameReader):
             return
         if found < 0:
             if self._undecided.size > limits.HTTP2_SEARCH_HELD_BYTES:
-                self._pass_by(self._undecided.shorten(limits.HTTP2_SEARCH_HELD_BYTES))
+                self._leave(receiver, self._undecided.shorten(limits.HTTP2_SEARCH_HELD_BYTES))
             return
         answers = self._answers
         if found < search.taken - self._undecided.size:  # not kept
@@ -266,9 +276,8 @@ class Framer(FrameReader):
 
     def _resume(self, receiver: FrameReceiver, ahead: i64) -> None:
         """Frames are certain from ``ahead`` bytes after those taken, or so many before their end (negative)."""
-        passed = self._undecided.size + ahead
-        self._pass_by(passed)
-        chunks = self._undecided.take_after(passed)
+        self._leave(receiver, self._undecided.take_before(self._undecided.size + ahead))
+        chunks = self._undecided.take_after(0)
         self._search = None
         self._certain = -1
         self.state = FRAMES
@@ -276,6 +285,7 @@ class Framer(FrameReader):
         if self._uncertain_bytes < 0 or self._uncertain_bytes >= SMALLEST_BLOCK_FRAME:
             receiver.doubt_blocks(self.direction)
         if ahead > 0:
+            self._pass_by(ahead)
             self._kind = UNFRAMED
             self.is_wanted = False
             self.payload_left = ahead
@@ -285,8 +295,7 @@ class Framer(FrameReader):
 
     def _give_up(self, receiver: FrameReceiver) -> None:
         self.state = LOST
-        self.unread_bytes += self._undecided.size
-        self._undecided.clear()
+        self._leave(receiver, self._undecided.take_after(0))
         self._search = None
         receiver.give_up(self.direction)
 
@@ -314,8 +323,14 @@ class Framer(FrameReader):
         chunks = self._undecided.take_after(0)
         first = chunks[0]
         self._stamp(first.timestamp, first.released, first.packet)
-        self.false_start = "a beginning that was not captured" if self._begins_with_gap else "other bytes"
+        self.false_start = "a beginning that was not captured" if self._begins_with_gap else _described(chunks, self.from_server)
         receiver.begin(self.direction, True)
         self._lose(receiver, -1, -1)
         for chunk in chunks:
             self._follow(receiver, chunk.data, chunk.timestamp, chunk.released, chunk.packet)
+
+
+def _described(chunks: list[Chunk], from_server: bool) -> str:
+    """What there is instead of a preface."""
+    line = status_line(b"".join([chunk.data for chunk in chunks])) if from_server else b""
+    return f"an HTTP/1 response: {bytes_to_text(line, STATUS_LINE_SHOWN_BYTES)}" if line else "other bytes"

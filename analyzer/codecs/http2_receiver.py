@@ -11,6 +11,10 @@ class FrameReceiver:
         """The direction begins with its preface, or (``is_partial``) somewhere in the middle."""
         raise NotImplementedError
 
+    def leave(self, direction: i64, data: bytes, timestamp: i64) -> None:
+        """Bytes of which it was never certain what they are."""
+        raise NotImplementedError
+
     def note_wait(self, direction: i64) -> None:
         """Bytes of the payload under way waited behind a hole: the framer's ``waited`` ns, at most."""
         raise NotImplementedError

@@ -16,6 +16,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.codecs.hpack import HpackDecoder
+from analyzer.codecs.http1_recognition import STATUS_LINE_BYTES, is_status_line_start
 from analyzer.codecs.http2_frames import (
     ACK,
     CONTINUATION,
@@ -160,12 +161,19 @@ def first_bytes(data: bytes, from_server: bool, follows_gap: bool, is_last_chanc
             return WAIT
         if begins(data):
             return START
+        if not is_last_chance and is_status_line_start(data) and not _has_line(data):
+            return WAIT  # to say what it is, however it comes
     points = judge(data[: limits.PROBE_BYTES], from_server, CONVINCING)  # so that it does not matter how the bytes come
     if points >= CONVINCING or (is_last_chance and points > 0):
         return SOME_FRAME
     if points == BROKEN or is_last_chance or size >= limits.PROBE_BYTES:
         return UNKNOWN_PLACE
     return WAIT
+
+
+def _has_line(data: bytes) -> bool:
+    """Whether the end of a status line was seen, or is sought no longer."""
+    return len(data) >= STATUS_LINE_BYTES or b"\n" in data
 
 
 class FrameSearch:

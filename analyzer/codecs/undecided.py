@@ -36,19 +36,40 @@ class Undecided:
         chunks = self.chunks
         return chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
 
-    def shorten(self, keep: i64) -> i64:
-        """Drop the oldest chunks that are not among the last ``keep`` bytes; returns how many bytes they have."""
+    def shorten(self, keep: i64) -> list[Chunk]:
+        """Drop the oldest chunks that are not among the last ``keep`` bytes, and return them."""
         chunks = self.chunks
-        before = self.size
+        dropped: list[Chunk] = []
         while chunks and self.size - len(chunks[0].data) >= keep:
             self.size -= len(chunks[0].data)
+            dropped.append(chunks[0])
             del chunks[0]
-        return before - self.size
+        return dropped
 
     def clear(self) -> None:
         """Drop everything."""
         self.chunks = []
         self.size = 0
+
+    def take_before(self, end: i64) -> list[Chunk]:
+        """Take the first ``end`` bytes out, all where there are fewer; returns their chunks, the last of them cut there."""
+        taken: list[Chunk] = []
+        rest: list[Chunk] = []
+        for chunk in self.chunks:
+            size: i64 = len(chunk.data)
+            if end >= size:
+                taken.append(chunk)
+                self.size -= size
+                end -= size
+                continue
+            if end > 0:
+                taken.append(Chunk(chunk.data[:end], chunk.timestamp, chunk.released, chunk.packet))
+                chunk.data = chunk.data[end:]
+                self.size -= end
+                end = 0
+            rest.append(chunk)
+        self.chunks = rest
+        return taken
 
     def take_after(self, passed: i64) -> list[Chunk]:
         """Give up everything; returns the chunks that follow after ``passed`` bytes, the first of them cut there."""

@@ -73,6 +73,10 @@ class Printer:
         """Print a piece, if it is of what is followed. A failure to print ends it quietly: ``failure`` says so."""
         if self.failure is not None or (self._wanted is not None and stream_index != self._wanted):
             return
+        if kind == "unread":
+            if self._wanted is not None:
+                return  # a stream that carries others is printed as its bytes
+            kind = "unknown"
         try:
             if kind == "missing":
                 self._miss(stream_index, direction, timestamp, data)

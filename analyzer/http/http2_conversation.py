@@ -55,6 +55,7 @@ class Http2Conversation(FrameReceiver):
         )
         self._tap = stream.scope.tap
         self._context = stream.context
+        self._stream_index = stream.stream_index
 
     def memory(self) -> i64:
         """How many bytes of memory the connection takes, without contents and the streams inside."""
@@ -75,6 +76,12 @@ class Http2Conversation(FrameReceiver):
             numbers.begin_late()
             if direction == TO_SERVER:
                 self._streams.forget_streams()
+
+    def leave(self, direction: i64, data: bytes, timestamp: i64) -> None:
+        """Show a follower bytes of which it is not certain what they are."""
+        tap = self._tap
+        if tap is not None and data:
+            tap.write(self._stream_index, direction, timestamp, "unread", data)
 
     def lose(self, direction: i64, length: i64) -> None:
         """Framing is lost: whatever was in the hole, and who it belonged to, stays unknown."""

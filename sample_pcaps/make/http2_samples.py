@@ -10,7 +10,7 @@ import h2.events
 from h2.settings import SettingCodes
 from http2_peers import Peer, get, logged_rows, nghttpd, ok
 from lab import SERVER, Lab
-from samples import Expected, Row, content, curl, require, sample, sha256
+from samples import Expected, Row, content, curl, nginx, nginx_rows, require, sample, sha256
 
 PORT = 8080
 ORIGIN = f"http://{SERVER}:{PORT}"
@@ -93,6 +93,22 @@ def h2c_upgrade(path: Path) -> Expected:
     return exchanges(
         rows, path, "nghttpx 1.52 in front of nghttpd; nghttp --upgrade (its verbose log) and curl --http2 (its own account)"
     )
+
+
+@sample("http2/answered_in_http1")
+def answered_in_http1(path: Path) -> Expected:
+    """HTTP/2 with prior knowledge to a server that speaks HTTP/1 alone."""
+    with Lab() as lab:
+        with nginx(lab, PORT, "", FILES) as log, lab.capturing(path):
+            lab.client.run(["curl", "-s", "--http2-prior-knowledge", f"{ORIGIN}/small.json"], check=False)
+        (logged,) = nginx_rows(log, "status_code")
+    require(logged["status_code"] == 400, str(logged))
+    expected = exchanges(
+        [row(1, "/small.json", None)], path, "nginx 1.22 without HTTP/2 and curl 7.88; the 400 is in nginx's log"
+    )
+    line = f"HTTP/1.1 {logged['status_code']} Bad Request"
+    expected.add("anomalies", {"kind": "framing_lost", "direction": "to_client", "found": f"an HTTP/1 response: {line}"})
+    return expected
 
 
 @sample("http2/continuation")

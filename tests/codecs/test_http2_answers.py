@@ -29,6 +29,9 @@ class Heard(FrameReceiver):
     def begin(self, direction: int, is_partial: bool) -> None:
         pass
 
+    def leave(self, direction: int, data: bytes, timestamp: int) -> None:
+        pass
+
     def note_wait(self, direction: int) -> None:
         pass
 

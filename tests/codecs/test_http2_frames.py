@@ -23,6 +23,9 @@ class Heard(FrameReceiver):
     def begin(self, direction: int, is_partial: bool) -> None:
         self.told.append(("begin", is_partial))
 
+    def leave(self, direction: int, data: bytes, timestamp: int) -> None:
+        pass
+
     def note_wait(self, direction: int) -> None:
         self.told.append(("wait",))
 

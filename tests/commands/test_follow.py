@@ -172,6 +172,17 @@ def test_bytes_that_nobody_understands_are_shown_and_said(unmux, tmp_path):
     assert "unmux: protocol error to server: required " in said.err
 
 
+def test_an_answer_in_http1_to_a_client_that_speaks_http2_is_shown(unmux, samples):
+    capture = samples / "http2" / "answered_in_http1.pcap"
+    said = unmux("follow", capture, 1)
+    assert ":path: /small.json\n" in said.out
+    assert "unknown\nHTTP/1.1 400 Bad Request\nServer: nginx\n" in said.out
+    assert said.out.endswith("</html>\n")
+    assert "found an HTTP/1 response: HTTP/1.1 400 Bad Request" in said.err
+    assert unmux("follow", capture, "1:0").out.startswith("→ to server")
+    assert unmux("follow", capture, "1:0").out.splitlines()[1].startswith("00000000  50 52 49 20")
+
+
 def test_bytes_are_held_only_so_long_before_something_in_them_is_understood(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     printer = Printer(source.console(), None)

@@ -189,6 +189,36 @@ def test_lines_of_the_tables_are_shared_and_say_where_they_come_from() -> None:
     assert all(one is other for one, other in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("step", [1, 8, 13, 100, 1000])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"HTTP/1.0 505 \n", "HTTP/1.0 505 "),
+        (b"HTTP/1.1 400 " + b"x" * 300 + b"\r\n", "HTTP/1.1 400 " + "x" * 51 + "\\+192"),
+    ],
+    ids=["usual", "without a reason", "long"],
+)
+def test_a_server_that_answers_in_http1_is_quoted_however_its_bytes_come(line: bytes, said: str, step: int) -> None:
+    told = Conversation(start=False)
+    told.send(TO_SERVER, PREFACE + settings() + told.request(1))
+    answer = line + b"Connection: close\r\n\r\n<html>no</html>"
+    for begin in range(0, len(answer), step):
+        told.send(TO_CLIENT, answer[begin : begin + step])
+    told.finish()
+    (fault,) = (row for row in told.rows if isinstance(row, AnomalyRecord))
+    assert (fault.kind, fault.direction, fault.packet, fault.required) == (
+        "framing_lost",
+        "to_client",
+        2,
+        "the connection preface",
+    )
+    assert fault.found == f"an HTTP/1 response: {said}"
+    (connection,) = told.of(Http2ConnectionRecord)
+    assert isinstance(connection, Http2ConnectionRecord)
+    assert connection.unread_to_client_bytes == len(answer)
+
+
 def test_interleaved_responses_are_matched_by_stream() -> None:
     it = Conversation()
     it.send(TO_SERVER, b"".join(it.request(number, f"/{number}") for number in (1, 3, 5)))
