@@ -1,8 +1,9 @@
 """TLS keys into a capture and out of it, with no more of them than the capture needs."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -41,7 +42,7 @@ class _Keys:
     """The key log lines that there are for captures, and which of them the captures need."""
 
     def __init__(self, paths: list[str], options: source.Options) -> None:
-        """Read the captures. Raises ``CaptureError``."""
+        """Read the captures. Raises ``CaptureError``, and ``UnmuxError`` when there is no key at all."""
         from analyzer import pipeline, protocols
         from analyzer.capture.capture_set import CaptureSet
         from analyzer.dissector import Context
@@ -52,6 +53,9 @@ class _Keys:
         self._own = list(captures.secrets)
         self.handshakes = _Handshakes(self._key_log)
         try:
+            if not any(_lines(block) for block in self._blocks()):
+                where = f" and none in {', '.join(self._paths)}" if self._paths else "; name a key log with --keylog FILE"
+                raise UnmuxError(f"no TLS keys are in {', '.join(paths)}{where}")
             context = Context(
                 protocols.dissectors(), "none", decode_as=options.decode_as, key_log=self._key_log, memory=options.memory
             )
@@ -63,17 +67,20 @@ class _Keys:
 
     def chosen(self, *, needed_only: bool) -> Iterator[bytes]:
         """The lines, each once and with its end."""
+        seen: set[bytes] = set()
+        for block in self._blocks():
+            for line in _lines(block):
+                self.lines += 1
+                if line not in seen and (not needed_only or self._key_log.was_found(line)):
+                    seen.add(line)
+                    yield line + b"\n"
+        self.taken = len(seen)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """What the captures have of key logs, and those named."""
         from analyzer.capture.key_logs import key_log_blocks
 
-        seen: set[bytes] = set()
-        for blocks in (self._own, *map(key_log_blocks, self._paths)):
-            for block in blocks:
-                for line in _lines(block):
-                    self.lines += 1
-                    if line not in seen and (not needed_only or self._key_log.was_found(line)):
-                        seen.add(line)
-                        yield line + b"\n"
-        self.taken = len(seen)
+        return chain(self._own, *map(key_log_blocks, self._paths))
 
     def summary(self) -> str:
         """How many of the lines were taken, and how many handshakes have theirs."""
@@ -84,10 +91,10 @@ class _Keys:
         )
 
 
-def _lines(block: bytes) -> Iterable[bytes]:
+def _lines(block: bytes) -> list[bytes]:
     """The lines of a key log but for comments and empty ones."""
     stripped = (line.strip() for line in block.splitlines())
-    return (line for line in stripped if line and not line.startswith(b"#"))
+    return [line for line in stripped if line and not line.startswith(b"#")]
 
 
 def inject(paths: list[str], options: source.Options, output: str, *, needed_only: bool, force: bool) -> None:

@@ -33,7 +33,8 @@ def test_all_packets_copied_keep_what_was_lost_before_them(unmux, tmp_path):
         writer.statistics(number, 202 * SECOND, None, 19)
     expected = {1: 12, 2: 7, 3: 0, 4: 5, 5: 4, 6: 4}
     assert lost(path) == expected
-    assert unmux("keys", path, "-w", tmp_path / "keys.pcapng").status == 0
+    (tmp_path / "keys.log").write_text("CLIENT_RANDOM " + "5e" * 32 + " " + "c7" * 48)
+    assert unmux("keys", path, "--keylog", tmp_path / "keys.log", "-w", tmp_path / "keys.pcapng").status == 0
     assert lost(tmp_path / "keys.pcapng") == expected
     # a part does not say when: what lay between its packets, and what behind a flow's last one, is not known from it
     part = tmp_path / "part.pcapng"

@@ -82,10 +82,24 @@ def test_a_pcap_and_a_key_log_become_one_file_with_the_keys_it_needs(unmux, samp
 
 def test_interfaces_link_types_drops_and_other_captures_are_kept(unmux, samples, tmp_path):
     captures = [samples / "demo.pcapng", samples / "tls" / "refused.pcap", samples / "tcp"]
-    output = tmp_path / "all.pcapng"
-    assert unmux("keys", *captures, "-w", output).status == 0
+    output, log = tmp_path / "all.pcapng", tmp_path / "keys.log"
+    log.write_bytes(FOREIGN)
+    outcome = unmux("keys", *captures, "--keylog", log, "-w", output)
+    assert (outcome.status, "; 0 of 1 key log lines; " in outcome.err) == (0, True)
     assert packets_in(output) == packets_in(*captures)
     assert secrets_in(output) == []
+
+
+@pytest.mark.parametrize("arguments", [("-w",), ("--extract", "-o")])
+def test_without_any_key_nothing_is_written(unmux, demo, tmp_path, arguments):
+    output, log = tmp_path / "out", tmp_path / "keys.log"
+    outcome = unmux("keys", demo, *arguments, output)
+    assert (outcome.status, outcome.out, output.exists()) == (1, "", False)
+    assert outcome.err.splitlines()[-1] == f"unmux: no TLS keys are in {demo}; name a key log with --keylog FILE"
+    log.write_bytes(b"# nothing yet\n")
+    outcome = unmux("keys", demo, "--keylog", log, *arguments, output)
+    assert (outcome.status, output.exists()) == (1, False)
+    assert outcome.err.splitlines()[-1] == f"unmux: no TLS keys are in {demo} and none in {log}"
 
 
 def test_keys_inside_a_capture_are_kept_where_they_are_needed(unmux, sample, samples, tmp_path):
