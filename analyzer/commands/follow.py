@@ -115,6 +115,7 @@ def _captures(paths: list[str], connection: int) -> _Again:
         return _Again(paths)
     capture_index = connection >> CAPTURE_BITS
     with open_store(paths[0]) as store:
+        rereading.check_interfaces(paths[0], store)
         rows = store.sql(
             """
             SELECT name FROM captures

@@ -44,6 +44,7 @@ def runs(paths: list[str]) -> list[Run]:
     from analyzer.pipeline import open_store
 
     with open_store(paths[0]) as store:
+        check_interfaces(paths[0], store)
         found = _runs_of(store)
     check_names(paths[0], [name for run in found for name in run.names])
     return found
@@ -59,6 +60,14 @@ def _runs_of(store: "Store") -> list[Run]:
         if of_it:
             of_it[-1].names.append(str(name))
     return [run for run in found if run.names]
+
+
+def check_interfaces(path: str, store: "Store") -> None:
+    """UnmuxError where the store at ``path`` has rows that were captured from an interface, whatever its name is that of now."""
+    for (name,) in store.sql("SELECT name FROM captures WHERE format = 'live' ORDER BY capture_index").fetchall():
+        raise UnmuxError(
+            f"{path}: was captured from the interface {name}: its packets are not kept; analyze the file that -w wrote"
+        )
 
 
 def check_names(path: str, names: list[str]) -> None:

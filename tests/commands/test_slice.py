@@ -7,6 +7,8 @@ import pytest
 
 import analyzer
 from analyzer.capture.opening import secrets_in
+from analyzer.records import CaptureRecord
+from analyzer.store import Store
 
 KEYED = "tls/http1_and_http2.pcapng"
 
@@ -128,3 +130,31 @@ def test_what_can_be_read_only_once_is_refused(unmux, tmp_path):
     said = unmux("slice", "-", "--where", "true", "-w", tmp_path / "part.pcapng")
     assert said.status == 2
     assert "required files, found standard input" in said.err
+
+
+@pytest.fixture
+def of_an_interface(tmp_path, monkeypatch):
+    """A folder with what was captured from an interface, beside a file that is called like it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSLKEYLOGFILE", "")
+    (tmp_path / "s9v0").write_text("no capture")
+    with Store("live/") as store:
+        store.add([CaptureRecord(0, "s9v0", "live", packets=3)])
+        store.finish()
+    return "live/"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("slice", "live/", "--where", "true", "-w", "part.pcapng"),
+        ("follow", "live/", "11:2"),
+        ("extract", "live/", "--to", "contents/"),
+        ("extract", "live/", "--where", "true", "--to", "contents/"),
+    ],
+)
+def test_what_was_captured_from_an_interface_cannot_be_read_again(unmux, of_an_interface, tmp_path, arguments):
+    said = unmux(*arguments)
+    told = "live/: was captured from the interface s9v0: its packets are not kept; analyze the file that -w wrote"
+    assert (said.status, said.out, said.err) == (1, "", f"unmux: {told}\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["live", "s9v0"]
