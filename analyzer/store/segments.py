@@ -3,7 +3,7 @@
 A segment is what came between two moments, a file per table. The manifest names the files of all segments, and those
 with what is open at the moment, which the next one replaces; it is replaced itself when they are all written. Whoever
 reads it therefore finds the state of one moment. Files that it does not name any more stay for a while, for those who
-have just read it.
+have just read it; those for which it is too early at the end are left to whoever adds to the folder next.
 
 Many small files are merged into fewer large ones. Where old rows are to be given up, the segments are of generations,
 an eighth each of what is to be kept, and the oldest generation goes as a whole, but for the field sections of exchanges that
@@ -11,6 +11,7 @@ go on or ended later. A generation has all the field lines that its rows refer t
 an eighth goes when half of what is to be kept came after it.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ MERGED_BYTES: Final = 16 << 20  # of all of them together; more takes so long th
 GENERATIONS: Final = 8  # of what is kept: so much more than asked for may be there
 GRACE_SECONDS: Final = 60.0  # that a file stays which the manifest does not name any more
 OPEN_GRACE_SECONDS: Final = 10.0  # the same for what was open, which is written anew all the time
+_SEGMENT: Final = re.compile(r"(open-)?\d{8}\.parquet")  # as the files are called here
 FIELD_LINES: Final = table_of(FieldLineRecord).name
 
 Batches = list[tuple[TableWriter, Batch]]
@@ -94,6 +96,14 @@ class _Generation:
 def _is_too_much(amounts: list[int], kept: int) -> bool:
     """Whether generations that have so much each, the oldest first, are more than is kept, and enough without the oldest."""
     return sum(amounts) > kept and sum(amounts[1:]) * 2 >= kept
+
+
+def _left_files(folder: Path, manifest: Mapping[str, Any]) -> set[str]:
+    """Files of segments, and of what was open, that a manifest does not name, relative to its folder."""
+    named = named_files(manifest)
+    tables = {name.partition("/")[0] for name in named}
+    there = {f"{table}/{file.name}" for table in tables for file in (folder / table).glob("*") if _SEGMENT.fullmatch(file.name)}
+    return there - named
 
 
 def _parts(tables: Mapping[str, Table]) -> list[tuple[Table, Table]]:
@@ -188,6 +198,7 @@ class SegmentStore:
         self._open: dict[str, _Segment] = {}
         self._trash: list[tuple[float, str]] = []  # when a file may go
         self._old_files: set[str] = set()
+        self._left: set[str] = set()  # by those who wrote here before
         self._next_capture_index = first_capture_index
         self._is_spare = is_spare
         first_line_id = 0
@@ -262,9 +273,6 @@ class SegmentStore:
         self._thread = Thread(target=self._write, args=(finished, [], self._generations[-1], now))
         self._thread.start()
         self.wait()
-        for _, name in self._trash:
-            self._remove(name)
-        self._trash = []
 
     def added_rows(self) -> dict[str, int]:
         """How many rows were added to each table, and to the views that all protocols share."""
@@ -288,6 +296,7 @@ class SegmentStore:
         if manifest is None:
             return 0
         self._old_files = named_files(manifest)
+        self._left = _left_files(folder, manifest)
         if not append:
             return 0
         with open_parquet(folder, manifest, self._tables, self._memory) as existing:
@@ -351,7 +360,10 @@ class SegmentStore:
             table = writer.table.name
             name = f"{table}/open-{self._number:08}.parquet"
             self._open[table] = _Segment(name, self._copy(self._unfinished.connection, table, name), 0)
-        self._trash += [(now + OPEN_GRACE_SECONDS, segment.name) for segment in before.values()]
+        self._trash += [
+            (now + OPEN_GRACE_SECONDS, name) for name in [*self._left, *(segment.name for segment in before.values())]
+        ]
+        self._left = set()
         self._give_up(generation, now)
         self._write_manifest()
         self._empty_trash(now)

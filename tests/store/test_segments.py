@@ -50,6 +50,11 @@ def ask(folder, sql):
         return store.sql(sql).fetchall()
 
 
+def ask_manifest(folder, sql):
+    with duckdb.connect() as other:
+        return other.execute(f"{sql} FROM '{folder}/live/manifest.json'").fetchall()[0]
+
+
 def files(folder, table):
     return sorted(file.name for file in (folder / "live" / table).iterdir())
 
@@ -70,7 +75,8 @@ def test_rows_are_there_when_a_segment_is_sealed_and_what_is_open_is_replaced(se
     assert ask(tmp_path, "SELECT value FROM store_metadata WHERE key = 'is_complete'") == [("false",)]
     store.finish(3.0)
     assert ask(tmp_path, "SELECT value FROM store_metadata WHERE key = 'is_complete'") == [("true",)]
-    assert not [name for name in files(tmp_path, "connections") if name.startswith("open")]
+    (named,) = ask_manifest(tmp_path, "SELECT tables.connections")
+    assert not [name for name in named if "open" in name]
 
 
 def test_a_store_that_is_open_for_reading_sees_what_has_come_since(segments, tmp_path):
@@ -111,6 +117,40 @@ def test_what_the_manifest_does_not_name_any_more_stays_for_a_while(segments, tm
         store.wait()
     left = [name for name in files(tmp_path, "connections") if name.startswith("open")]
     assert len(left) == 3  # the latest, and two that were replaced a moment ago
+
+
+def test_who_reads_when_the_last_row_is_written_goes_on_reading(segments, tmp_path):
+    store = segments()
+    store.add([connection(1)])
+    store.seal([connection(2)], 1.0)
+    store.wait()
+    with open_store(f"{tmp_path}/live/", RECORDS) as reading:
+        begun = reading.sql("SELECT connection_id FROM connections ORDER BY 1")
+        with reading.at_one_moment():
+            store.add([connection(2)])
+            store.finish(2.0)
+            assert begun.fetchall() == [(1,), (2,)]
+            assert reading.sql("SELECT connection_id FROM connections ORDER BY 1").fetchall() == [(1,), (2,)]
+            assert reading.sql("SELECT value FROM store_metadata WHERE key = 'is_complete'").fetchall() == [("false",)]
+
+
+@pytest.mark.parametrize("option", ["append", "force"])
+def test_who_adds_to_a_folder_removes_what_was_left_there_after_a_while(segments, tmp_path, option):
+    store = segments()
+    for now in (1.0, 2.0):
+        store.seal([connection(1)], now)
+    store.finish(2.5)
+    left = {name for name in files(tmp_path, "connections") if name.startswith("open")}
+    assert len(left) == 2
+    (tmp_path / "live" / "connections" / "mine.parquet").touch()
+    again = segments(**{option: True})
+    for now, stays in ((100.0, True), (109.0, True), (110.0, False)):
+        again.add([connection(3)])
+        again.seal([], now)
+        again.wait()
+        assert left.issubset(files(tmp_path, "connections")) is stays
+        assert left.isdisjoint(files(tmp_path, "connections")) is not stays
+    assert "mine.parquet" in files(tmp_path, "connections")
 
 
 def test_many_small_files_become_few(segments, tmp_path):
