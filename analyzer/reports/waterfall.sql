@@ -3,8 +3,15 @@
 
 -- table: units
 -- exchanges, and streams that carry something else (exchange_index -1), in nanoseconds; of one connection where that is chosen
-WITH chosen AS (
-    SELECT connection_id FROM connections
+WITH runs AS (
+    -- what is under way lasts until the latest moment known of its run, be it that of now or that of the end of a killed one
+    SELECT capture_index, max(epoch_ns(greatest(last_packet_at, ended_at))) OVER (PARTITION BY first_capture_index) AS latest
+    FROM captures ASOF LEFT JOIN store_metadata m ON m.key = 'is_complete' AND capture_index >= first_capture_index
+    LEFT JOIN (SELECT capture_index, max(ended_at) AS ended_at FROM connections GROUP BY ALL) USING (capture_index)
+),
+chosen AS (
+    SELECT connection_id, latest, CASE WHEN close_reason = 'reset' THEN epoch_ns(ended_at) END AS reset_at
+    FROM connections LEFT JOIN runs USING (capture_index)
     WHERE getvariable('connection') IS NULL OR connection_id = getvariable('connection')::BIGINT
 ),
 exchanged AS (
@@ -14,10 +21,13 @@ exchanged AS (
         e.end_reason = 'reset' AS is_reset, epoch_ns(e.started_at) AS started, epoch_ns(h.request_ended_at) AS sent,
         coalesce(epoch_ns(h.response_started_at), epoch_ns(e.started_at) + e.time_to_first_byte_ns) AS answered,
         -- of what is cut nobody knows how long it waited
-        CASE WHEN e.end_reason IN ('reset', 'no response') THEN greatest(epoch_ns(e.ended_at), epoch_ns(s.ended_at))
+        CASE WHEN e.end_reason IS NULL THEN greatest(epoch_ns(e.ended_at), latest)
+            -- without a code the connection was reset, not a stream in it
+            WHEN e.end_reason = 'reset' AND h.reset_code IS NULL THEN greatest(epoch_ns(e.ended_at), epoch_ns(s.ended_at), reset_at)
+            WHEN e.end_reason IN ('reset', 'no response') THEN greatest(epoch_ns(e.ended_at), epoch_ns(s.ended_at))
             ELSE epoch_ns(e.ended_at) END AS ended,
         coalesce(h.request_missing_bytes + h.response_missing_bytes, 0) AS missing_bytes, e.stalled_ns, NULL AS messages, e.duration_ns
-    FROM exchanges e SEMI JOIN chosen USING (connection_id)
+    FROM exchanges e JOIN chosen USING (connection_id)
     LEFT JOIN http_exchanges h USING (connection_id, stream_index, exchange_index)
     LEFT JOIN streams s USING (connection_id, stream_index)
 ),
@@ -26,9 +36,12 @@ others AS (
         connection_id, stream_index, -1, protocol,
         coalesce(protocol, 'not recognised') || if(messages_to_server + messages_to_client > 0,
             ', ' || (messages_to_server + messages_to_client) || ' messages', '') AS name, NULL, NULL, end_reason,
-        end_reason = 'reset' AS is_reset, epoch_ns(started_at), NULL, NULL, epoch_ns(ended_at), missing_bytes, stalled_ns,
+        end_reason = 'reset' AS is_reset, epoch_ns(started_at), NULL, NULL,
+        CASE WHEN end_reason IS NULL THEN greatest(epoch_ns(ended_at), latest)
+            WHEN end_reason = 'reset' AND parent_index IS NULL THEN greatest(epoch_ns(ended_at), reset_at)
+            ELSE epoch_ns(ended_at) END, missing_bytes, stalled_ns,
         messages_to_server + messages_to_client, epoch_ns(ended_at) - epoch_ns(started_at)
-    FROM streams SEMI JOIN chosen USING (connection_id)
+    FROM streams JOIN chosen USING (connection_id)
     ANTI JOIN (SELECT connection_id, stream_index FROM exchanges) USING (connection_id, stream_index)
     ANTI JOIN (SELECT connection_id, parent_index AS stream_index FROM streams) USING (connection_id, stream_index)
 ),

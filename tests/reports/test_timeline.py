@@ -10,8 +10,15 @@ from rich.console import Console
 
 import analyzer
 from analyzer import reports
+from analyzer.http.semantics import HttpExchangeRecord
+from analyzer.protocols.http1 import Http1Dissector
+from analyzer.records import CaptureRecord, ConnectionRecord, StreamRecord
 from analyzer.reports import render, timeline
 from analyzer.reports.timeline import drawn
+from analyzer.store import Store, open_store
+from analyzer.text import place
+
+HTTP = Http1Dissector.records
 
 
 def bar(lasts, *phases):
@@ -121,3 +128,53 @@ def test_what_is_left_out_is_said(waterfall, samples):
     lines = waterfall(samples / "demo.pcapng")
     assert any(line.startswith("… and 4 more that took less time") for line in lines)
     assert "the connections with most exchanges, 5 of 6, and what lasted longest on each;" in lines
+
+
+def of_connection(number, capture=0, **other):
+    return ConnectionRecord(number, capture, "tcp", "10.0.0.1", number, "10.0.0.2", 80, "handshake", started_at=0, **other)
+
+
+def exchange(number, stream, sent=None, answered=None, **other):
+    times = {"request_started_at": 10, "request_ended_at": sent, "response_started_at": answered}
+    return HttpExchangeRecord(number, stream, 0, request_method=b"GET", target=b"/", **times, **other)
+
+
+def phases(section, store, named):
+    """The phases of an exchange, and how long the axis is."""
+    for row in section(store, "waterfall", "When each"):
+        if row["exchange"].startswith(f"{named} "):
+            found = {each["kind"]: (each["from_ns"] + 10, each["until_ns"] + 10) for each in row["time_bar"]["phases"]}
+            return found, row["time_bar"]["lasts_ns"] + 10, row["duration_ns"]
+    raise AssertionError(named)
+
+
+def test_what_is_under_way_lasts_until_the_latest_moment_known(store_of, section):
+    rows = [CaptureRecord(0, "eth0", "live", first_packet_at=0, last_packet_at=900), of_connection(1, ended_at=30)]
+    rows += [StreamRecord(1, stream, started_at=10) for stream in range(1, 4)]
+    rows += [exchange(1, 1), exchange(1, 2, sent=20), exchange(1, 3, sent=20, answered=110)]
+    rows += [of_connection(2, ended_at=1000), StreamRecord(2, 0, started_at=10, ended_at=20)]
+    store = store_of(rows)
+    assert phases(section, store, "1:1") == ({"sending": (10, 10), "waiting": (10, 1000)}, 1000, None)
+    assert phases(section, store, "1:2") == ({"sending": (10, 20), "waiting": (20, 1000)}, 1000, None)
+    assert phases(section, store, "1:3") == ({"sending": (10, 20), "waiting": (20, 110), "receiving": (110, 1000)}, 1000, None)
+    assert phases(section, store, "2:0")[0] == {"carrying": (10, 1000)}
+
+
+def test_what_a_killed_run_left_under_way_ends_with_that_run(store_of, section, tmp_path):
+    for index, last in ((0, 500), (1, 1_000_000)):
+        with Store(f"{tmp_path}/a/", append=True, records=HTTP) as store:
+            name = CaptureRecord(index, "eth0", "live", first_packet_at=0, last_packet_at=last)
+            store.add([name, of_connection((index << 40) + 1, index, ended_at=30), exchange((index << 40) + 1, 0, sent=20)])
+            store.finish(complete=False)
+    with open_store(f"{tmp_path}/a/", HTTP) as store:
+        assert phases(section, store, "1:0")[1] == 500
+        assert phases(section, store, place((1 << 40) + 1, 0))[1] == 1_000_000
+
+
+def test_a_reset_connection_waited_until_then_and_a_reset_stream_no_longer(store_of, section):
+    rows = [of_connection(1, ended_at=1000, close_reason="reset")]
+    rows += [StreamRecord(1, stream, 0, started_at=10, ended_at=20, end_reason="reset") for stream in (1, 2)]
+    rows += [exchange(1, 1, sent=20, end_reason="reset"), exchange(1, 2, sent=15, end_reason="reset", reset_code="CANCEL")]
+    store = store_of(rows)
+    assert phases(section, store, "1:1")[0] == {"sending": (10, 20), "waiting": (20, 1000), "reset": (1000, 1000)}
+    assert phases(section, store, "1:2")[0] == {"sending": (10, 15), "waiting": (15, 20), "reset": (20, 20)}
