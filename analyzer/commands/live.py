@@ -305,7 +305,7 @@ def _observer(form: str) -> "Observer | None":
 _LINES: Final = """
     SELECT
         strftime(coalesce(ended_at, started_at), '%H:%M:%S.%g'), protocol, coalesce(error_type, status, end_reason), duration_ns,
-        exchange_name(operation, target, end_reason), place(connection_id, stream_index)
+        exchange_name(operation, target, end_reason), place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index))
     FROM exchanges ORDER BY coalesce(ended_at, started_at)
 """
 

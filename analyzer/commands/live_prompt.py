@@ -6,6 +6,7 @@ The capture comes first where both want the processor.
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -13,6 +14,7 @@ from typing import Final
 
 from analyzer.commands import shell, signals
 from analyzer.errors import UnmuxError
+from analyzer.live.prompt import GRACE_SECONDS
 from analyzer.pipeline import open_store
 from analyzer.text import escape_for_terminal
 
@@ -38,11 +40,13 @@ def main() -> None:
     os.environ["LESSSECURE"] = "1"  # nor a pager; and rights that were lent to the capture are not for other commands
     with suppress(OSError):
         os.nice(NICENESS)
-    with suppress(signals.Interrupted, OSError):  # the capture has ended, or the terminal is gone
-        _talk(folder, int(memory_bytes))
-    with suppress(OSError):
-        sys.stdout.flush()
-    os._exit(0)  # whatever still runs
+    try:
+        with suppress(signals.Interrupted, OSError):  # the capture has ended, or the terminal is gone
+            _talk(folder, int(memory_bytes))
+        with suppress(OSError):
+            sys.stdout.flush()
+    finally:
+        os._exit(0)  # whatever still runs, or was raised: two signals at a time, of a terminal that goes with the capture
 
 
 def _talk(folder: str, memory_bytes: int) -> None:
@@ -61,3 +65,5 @@ def _end_with(lifeline: int) -> None:
     """End as SIGTERM does when nobody holds the other end of a pipe any more: the capture was killed."""
     os.read(lifeline, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(0)

@@ -8,8 +8,9 @@ import re
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TextIO, TypeVar
@@ -100,17 +101,25 @@ def interruptibly(store: "Interruptible", work: Callable[[], T]) -> T:
             done.append(work())
         except BaseException as error:  # noqa: BLE001  # raised again below
             failed.append(error)
-        finished.set()
+        running.release()
 
-    finished = threading.Event()  # a join that is interrupted cannot be repeated
-    threading.Thread(target=run).start()
+    running = (
+        threading.Lock()
+    )  # a join that is interrupted cannot be repeated, nor can an Event that two signals interrupt at once
+    running.acquire()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        finished.wait()
+        while not running.acquire(timeout=_INTERRUPTED_SECONDS):  # a signal need not wake this thread
+            pass
     except Interrupted:
-        while not finished.is_set():
-            store.interrupt()
-            with suppress(Interrupted):  # said again; the store cannot be closed before
-                finished.wait(_INTERRUPTED_SECONDS)
+        while True:
+            try:
+                while not done and not failed:  # the store cannot be closed before
+                    store.interrupt()
+                    time.sleep(_INTERRUPTED_SECONDS)
+                break
+            except Interrupted:  # said again
+                pass
         raise
     if failed:
         raise failed[0]

@@ -62,9 +62,12 @@ class Pager(io.TextIOBase):
 
 
 def _started() -> "subprocess.Popen[str] | None":
-    """The pager; None where there is none."""
-    words = shlex.split(os.environ.get("PAGER", "less"))
-    if not words or shutil.which(words[0]) is None:
-        return None
+    """The pager; None where there is none, or none that can be started."""
     environment = {"LESS": _LESS_OPTIONS, **os.environ}
-    return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=environment, errors="replace")  # noqa: S603  # the user's
+    try:
+        words = shlex.split(os.environ.get("PAGER", "less"))
+        if not words or shutil.which(words[0]) is None:
+            return None
+        return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=environment, errors="replace")  # noqa: S603  # the user's
+    except (OSError, ValueError):  # no program, or a quotation that does not end
+        return None

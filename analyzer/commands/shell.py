@@ -47,7 +47,7 @@ SELECT table_name AS "table", comment AS "one row per" FROM (
 ) ORDER BY place, table_name
 """
 _COLUMNS = """
-SELECT column_name AS "column", data_type AS "type", comment AS "meaning"
+SELECT column_name AS "column", data_type AS "type", coalesce(comment, '') AS "meaning"
 FROM duckdb_columns() WHERE table_name = $table ORDER BY column_index
 """
 _ALL_COLUMNS = """
@@ -242,6 +242,8 @@ def _history() -> "History":
     folder = state / "unmux"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what is asked may quote what was captured
+        with (folder / "history").open("ab+"):  # it may be of the user who called sudo, or of root
+            pass
     except OSError:
         return InMemoryHistory()
     return FileHistory(str(folder / "history"))

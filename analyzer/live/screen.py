@@ -31,7 +31,7 @@ FIXED_LINES: Final = 8  # that hold no rows: totals, headings, the last one
 
 _COLUMNS: Final = """
     SELECT strftime(coalesce(ended_at, started_at), '%H:%M:%S'), coalesce(error_type, status, end_reason, ''), duration_ns,
-    exchange_name(operation, target, end_reason), place(connection_id, stream_index)
+    exchange_name(operation, target, end_reason), place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index))
 """
 _LATEST: Final = f"{_COLUMNS} FROM exchanges ORDER BY coalesce(ended_at, started_at) DESC LIMIT {KEPT}"
 _SLOWEST: Final = f"{_COLUMNS} FROM exchanges WHERE duration_ns IS NOT NULL ORDER BY duration_ns DESC LIMIT {KEPT}"
@@ -45,7 +45,17 @@ _MESSAGES: Final = """
 """
 _TOTALS: Final = """
     SELECT (SELECT count(*) FROM exchanges), (SELECT count(*) FROM exchanges WHERE error_type IS NOT NULL OR NOT is_complete),
-        (SELECT count(*) FROM messages), (SELECT count(*) FROM connections), (SELECT count(*) FROM streams)
+        (SELECT count(*) FROM messages), (SELECT count(*) FROM connections)
+"""
+# a connection that is closed is kept for a while, for packets that come late
+_OPEN: Final = """
+    SELECT (SELECT count(*) FROM exchanges WHERE end_reason IS NULL), (SELECT count(*) FROM connections WHERE close_reason IS NULL),
+        (SELECT count(*) FROM connections WHERE close_reason IS NOT NULL), (SELECT count(*) FROM streams WHERE end_reason IS NULL)
+"""
+_UNDER_WAY: Final = """
+    SELECT strftime(started_at, '%H:%M:%S'), 'waiting', greatest($now - epoch_ns(started_at), 0),
+    exchange_name(operation, target, ''), place(connection_id, stream_index, if(protocol = 'http/2', NULL, exchange_index))
+    FROM exchanges WHERE end_reason IS NULL AND started_at IS NOT NULL ORDER BY started_at LIMIT $most
 """
 
 Row = tuple[Any, ...]
@@ -61,7 +71,8 @@ class Figures:
     exchanges: int = 0
     failures: int = 0
     messages: int = 0
-    connections: int = 0  # that have ended
+    connections: int = 0  # that have ended, and get no more packets
+    closed_connections: int = 0  # that may still get some
     open_connections: int = 0
     open_streams: int = 0
     waiting: int = 0  # exchanges under way
@@ -69,6 +80,7 @@ class Figures:
     failed: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
     said: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
     slowest: list[Row] = field(default_factory=list)
+    under_way: list[Row] = field(default_factory=list)  # the longest
     packet_rates: deque[float] = field(default_factory=lambda: deque([0.0] * RATES, maxlen=RATES))  # per second
     size_rate: float = 0.0
     exchange_rate: float = 0.0
@@ -126,7 +138,7 @@ class Screen:
     def observe(self, finished: duckdb.DuckDBPyConnection, unfinished: duckdb.DuckDBPyConnection) -> None:
         """Take in the rows of a segment, and those of what is open."""
         figures = self.figures
-        exchanges, failures, messages, connections, _ = finished.execute(_TOTALS).fetchall()[0]
+        exchanges, failures, messages, connections = finished.execute(_TOTALS).fetchall()[0]
         if exchanges:
             figures.exchanges += exchanges
             figures.latest.extendleft(reversed(finished.execute(_LATEST).fetchall()))
@@ -139,8 +151,11 @@ class Screen:
             figures.messages += messages
             figures.said.extendleft(reversed(finished.execute(_MESSAGES).fetchall()))
         figures.connections += connections
-        waiting, _, _, open_connections, open_streams = unfinished.execute(_TOTALS).fetchall()[0]
-        figures.waiting, figures.open_connections, figures.open_streams = waiting, open_connections, open_streams
+        (counts,) = unfinished.execute(_OPEN).fetchall()
+        figures.waiting, figures.open_connections, figures.closed_connections, figures.open_streams = counts
+        figures.under_way = (
+            unfinished.execute(_UNDER_WAY, {"now": time.time_ns(), "most": KEPT}).fetchall() if figures.waiting else []
+        )
 
     def show(self, running: Running, now: float) -> bool:
         """Draw and hear keys, when it is time; False when the key that ends the capture was pressed."""
@@ -173,7 +188,8 @@ class Screen:
         figures = self.figures
         rows = max(height - FIXED_LINES, 8)
         slow = fails = messages = rows // 5
-        latest = rows - slow - fails - messages
+        waiting = min(len(figures.under_way), slow)
+        latest = rows - slow - fails - messages - (waiting + 1 if waiting else 0)
         lines = [
             _between(
                 Text.assemble(("unmux ", "bold"), (self._source, "bold cyan"), f"  {_clock(figures.seconds)}"),
@@ -192,10 +208,13 @@ class Screen:
                 width,
             ),
             Text(
-                f"{figures.open_connections:,} connections open, {figures.connections:,} ended   "
-                f"{figures.open_streams:,} streams open   {figures.waiting:,} exchanges under way"
+                f"{_counted(figures.open_connections, 'connection')} open, "
+                f"{figures.connections + figures.closed_connections:,} ended   "
+                f"{_counted(figures.open_streams, 'stream')} open   {_counted(figures.waiting, 'exchange')} under way"
             ),
         ]
+        if waiting:
+            lines += self._section("Under way, the longest first", figures.under_way, waiting, width)
         lines += self._section(f"Latest of {figures.exchanges:,} exchanges", list(figures.latest), latest, width)
         lines += self._section("Slowest", figures.slowest, slow, width)
         lines += self._section(
@@ -246,6 +265,10 @@ def _duration_of(row: Row) -> int:
     return int(row[2])
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def _clock(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
@@ -263,8 +286,7 @@ def _line(row: Row, width: int) -> Text:
     is_message = status in ("→", "←")
     shown = NOTHING if amount is None else size(amount) if is_message else duration(amount)
     head = f"{ended or '':<8} {shortened('status', status or NOTHING, 9):>9} {shown:>8}  "
-    tail = f"  {where}"
-    room = max(width - len(head) - len(tail), 10)
+    room = max(width - len(head) - len(where) - 2, 10)
     fitted = shortened("target", escape_for_terminal(name or ""), room)
-    is_bad = not is_message and not (status or "").startswith(("1", "2", "3", "complete"))
-    return _between(Text.assemble((head, "red" if is_bad else ""), fitted), Text(tail, "dim"), width)
+    is_bad = not is_message and not (status or "").startswith(("1", "2", "3", "complete", "waiting"))
+    return _between(Text.assemble((head, "red" if is_bad else ""), fitted), Text(where, "dim"), width)

@@ -189,6 +189,7 @@ class FilePlace(Place):
         self._path = path.resolve()  # the file behind a link is replaced, not the link
         self._partial = self._path.with_name(self._path.name + ".partial")
         self._appends = append and path.exists()
+        self._replaces = self._appends or force
         self.description = str(path)
         self.loaded_into = str(self._partial)
         self.is_named = True
@@ -229,16 +230,29 @@ class FilePlace(Place):
         comment_tables(connection, tables)
         connection.execute("CHECKPOINT")
         connection.close()
-        self._partial.replace(self._path)
+        if not self._replaces:
+            try:
+                os.link(self._partial, self._path)
+            except FileExistsError:
+                raise UnmuxError(
+                    f"{self.description}: came into being meanwhile; what was written is in {self._partial}"
+                ) from None
+            except OSError:  # there are no links here
+                self._partial.replace(self._path)
+            else:
+                self._partial.unlink()
+        else:
+            self._partial.replace(self._path)
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """Open the file read-only."""
         return connect(self._path, self._memory.query_bytes, read_only=True)
 
     def discard(self) -> None:
-        """Remove the new file; one that was to be replaced or appended to is as it was."""
-        self.leave()
-        self._remove_partial()
+        """Remove the new file; one that was to be replaced or appended to is as it was, and one that another run made meanwhile."""
+        if self._appends or self._connection is not None:
+            self.leave()
+            self._remove_partial()
 
     def close(self) -> None:
         """Nothing of it is temporary."""

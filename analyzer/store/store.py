@@ -186,7 +186,11 @@ class _Loader:
             self.place.connection().execute("DELETE FROM store_metadata WHERE first_capture_index = ?", [self.next_capture_index])
         self.add(metadata(self.options, complete, self.next_capture_index))
         self.flush()
-        self.place.finish(self.tables)
+        try:
+            self.place.finish(self.tables)
+        except BaseException as error:
+            self.failure = error
+            raise
 
     def added_rows(self) -> dict[str, int]:
         """How many rows were added to each table, and to the views that all protocols share."""

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 
 import duckdb
 import pytest
@@ -21,6 +23,28 @@ def ask(unmux, store_path):
         return unmux("query", store_path, sql, *arguments, width=width)
 
     return run
+
+
+def test_a_query_ends_when_two_signals_come_at_once(store_path):
+    script = (
+        "import os, signal, sys, threading, time\n"
+        "from analyzer.commands import output, signals\n"
+        "from analyzer.store import open_store\n"
+        "signals.handle(signals.end)\n"
+        "def end():\n"
+        "    time.sleep(1)\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=end).start()\n"
+        "try:\n"
+        "    with open_store(sys.argv[1]) as store:\n"
+        "        output.ask(store, 'SELECT count(*) FROM range(100000000000) a, range(1000) b', 'table')\n"
+        "except signals.Interrupted as error:\n"
+        "    print('ended by', error.number)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, str(store_path)], stdout=subprocess.PIPE, text=True)
+    out, _ = child.communicate(timeout=60)
+    assert re.fullmatch(r"ended by (1|15)\n", out)
 
 
 def test_json_has_lists_structs_and_nanoseconds(ask):

@@ -125,3 +125,33 @@ def test_on_a_terminal_it_has_pages_and_history_and_shows_a_thousand_rows(proces
     history = tmp_path / "unmux" / "history"
     assert "+FROM range(1001);" in history.read_text()
     assert history.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("pager", ["less '", "{folder}/no_program"])
+def test_on_a_terminal_without_a_pager_and_without_a_history_it_answers_as_well(process, store_path, tmp_path, pager):
+    pty = pytest.importorskip("pty")
+    import os
+
+    (tmp_path / "no_program").write_text("neither")
+    (tmp_path / "no_program").chmod(0o755)
+    (tmp_path / "unmux" / "history").mkdir(parents=True)
+    ours, theirs = pty.openpty()
+    environment = {"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm", "PAGER": pager.format(folder=tmp_path)}
+    child = process("shell", store_path, stdin=theirs, stdout=theirs, stderr=theirs, text=False, env=environment)
+    os.close(theirs)
+    said = b""
+    while READY not in said:
+        said += os.read(ours, 65536)
+    os.write(ours, b"SELECT 'an ' || 'answer';\r")
+    while b"an answer" not in said or b"exception" in said:
+        said += os.read(ours, 65536)
+    os.write(ours, b"\x04")
+    while True:
+        try:
+            said += os.read(ours, 65536)
+        except OSError:  # the terminal is closed
+            break
+    assert child.wait() == 0
+    os.close(ours)
+    assert b"exception" not in said
+    assert b"Traceback" not in said

@@ -18,6 +18,7 @@ from analyzer.live.outlet import Outlet
 from analyzer.live.running import Running
 from analyzer.live.screen import Screen
 from analyzer.protocols import dissectors
+from analyzer.records import ConnectionRecord
 from analyzer.store.segments import SegmentStore
 
 
@@ -66,7 +67,7 @@ def test_it_fits_80_columns_and_24_lines(demo_screen):
         "Latest of 64 messages",
     ]
     slowest = lines[lines.index("Slowest") + 1]
-    assert re.match(r"\d\d:\d\d:\d\d       200   760 ms  GET 10\.0\.0\.2:8080/search\?q=slow +44:0$", slowest)
+    assert re.match(r"\d\d:\d\d:\d\d       200   760 ms  GET 10\.0\.0\.2:8080/search\?q=slow +44:0\.0$", slowest)
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 10), (40, 24), (200, 60)])
@@ -82,6 +83,40 @@ def test_drops_and_open_things_are_shown(demo_screen):
     lines = drawn(demo_screen)
     assert "1,234 dropped" in lines[1]
     assert lines[2].startswith("17 connections open")
+
+
+def test_what_is_under_way_is_shown_with_how_long_it_has_been(demo_screen):
+    demo_screen.figures.waiting = 1
+    demo_screen.figures.under_way = [("12:00:00", "waiting", 45_000_000_000, "GET 10.0.0.2:8080/hang", "7:0.3")]
+    lines = drawn(demo_screen)
+    assert lines[2].endswith("1 exchange under way")
+    at = lines.index("Under way, the longest first")
+    assert re.fullmatch(r"12:00:00   waiting   45\.0 s  GET 10\.0\.0\.2:8080/hang +7:0\.3", lines[at + 1])
+    assert len(lines) == 24
+
+
+def test_connections_that_are_closed_count_as_ended_though_late_packets_may_come():
+    def connection(number, close_reason):
+        return ConnectionRecord(
+            number, 0, "tcp", "10.0.0.1", number, "10.0.0.2", 80, close_reason=close_reason, role_evidence="handshake"
+        )
+
+    records = [record for dissector in dissectors() for record in dissector.records]
+    screen = Screen("eth0", "live/", Console(file=io.StringIO(), width=80, height=24))
+    segments = SegmentStore(None, records=records, mask_key=b"k", observe=screen.observe)
+    segments.add([connection(1, "fin")])
+    segments.seal([connection(2, None), connection(3, "fin"), connection(4, "reset")], 1.0)
+    segments.wait()
+    assert drawn(screen)[2].startswith("1 connection open, 3 ended ")
+    segments.close()
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_a_long_target_leaves_room_for_its_place(demo_screen, width):
+    demo_screen.figures.latest.appendleft(("12:00:00", "404", 5, "GET 10.0.0.2/" + "x" * 200, "1234:5.6"))
+    (line,) = [line for line in drawn(demo_screen, width) if line.startswith("12:00:00")]
+    assert line.endswith(" 1234:5.6")
+    assert cell_len(line) == width
 
 
 def test_what_was_captured_cannot_steer_the_terminal(demo_screen):

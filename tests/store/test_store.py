@@ -442,6 +442,19 @@ def test_what_is_not_a_store_is_never_written_over(tmp_path: Path, name: str, ap
     assert [entry.name for entry in (tmp_path / "captures").iterdir()] == ["a.pcap"]
 
 
+def test_two_runs_with_one_output_do_not_take_it_from_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "out.duckdb"
+    late = Store(str(path))
+    late.add([CaptureRecord(0, "one.pcap")])
+    path.write_bytes(b"of another run, that was faster")
+    with pytest.raises(UnmuxError, match=r"out\.duckdb: came into being meanwhile; what was written is in .*out\.duckdb\.partial"):
+        late.finish()
+    late.close()
+    assert path.read_bytes() == b"of another run, that was faster"
+    with open_store(f"{path}.partial") as left:
+        assert left.sql("SELECT count(*) FROM captures").fetchall() == [(1,)]
+
+
 def test_a_partial_file_of_a_killed_run_is_not_lost_silently(tmp_path: Path) -> None:
     path = tmp_path / "out.duckdb"
     (tmp_path / "out.duckdb.partial").write_bytes(b"rows of hours")
