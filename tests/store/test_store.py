@@ -447,7 +447,9 @@ def test_two_runs_with_one_output_do_not_take_it_from_each_other(tmp_path: Path)
     late = Store(str(path))
     late.add([CaptureRecord(0, "one.pcap")])
     path.write_bytes(b"of another run, that was faster")
-    with pytest.raises(UnmuxError, match=r"out\.duckdb: came into being meanwhile; what was written is in .*out\.duckdb\.partial"):
+    with pytest.raises(
+        UnmuxError, match=r"out\.duckdb: came into being meanwhile; what was written is in .*out\.duckdb\.partial"
+    ):
         late.finish()
     late.close()
     assert path.read_bytes() == b"of another run, that was faster"
