@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from analyzer import limits, protocols
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.key_logs import key_log_blocks
-from analyzer.capture.reader import UNTOLD, CaptureReader
+from analyzer.capture.reader import UNTOLD, CaptureReader, Losses
 from analyzer.capture.saving import Saver
 from analyzer.codecs.key_log import KeyLog
 from analyzer.connections.table import ConnectionTable
@@ -106,7 +106,7 @@ class Analysis:
             is_complete = False  # stopped while it waited for more: the end is not that of the capture
         captures.close()  # an interface has counted its drops then
         for each in captures.readers:
-            if each.lost_packets > 0:
+            if each.lost_packets != UNTOLD:
                 self._lose(each)
         self._end()
         return is_complete
@@ -141,7 +141,8 @@ class Analysis:
         """Take in how many packets were lost before the one that a reader stands on, or behind its last."""
         lost = reader.lost_packets
         reader.lost_packets = UNTOLD
-        self._take(self.connections.lose(lost, reader.timestamp, reader.capture_index))
+        is_told = reader.losses is Losses.TOLD
+        self._take(self.connections.lose(lost, reader.timestamp, reader.capture_index, is_told=is_told))
         if lost == 0:
             return
         places = self._losses.get(reader.capture_index, 0) + 1

@@ -12,7 +12,7 @@ from mypy_extensions import i64
 from analyzer import limits
 from analyzer.capture.capture_set import CaptureSet
 from analyzer.capture.pcapng_writer import PcapngWriter
-from analyzer.capture.reader import UNTOLD
+from analyzer.capture.reader import UNTOLD, Interface
 from analyzer.connections.connection import CAPTURE_SHIFT
 from analyzer.connections.table import ConnectionTable
 from analyzer.dissector import Context
@@ -138,13 +138,12 @@ def copy(captures: CaptureSet, marks: Marks | None, writer: PcapngWriter, progre
             packets += 1
             place = (int(reader.capture_index), int(reader.interface))
             number = numbers.get(place)
+            # between the packets of a part others were lost as well, of which the part does not tell
+            lost = reader.lost_before(is_first=number is None) if marks is None else UNTOLD
             if number is None:
-                interface = reader.interfaces[reader.interface]
-                number = writer.interface(interface.link_type, interface.snap_length, interface.name)
+                number = _describe(writer, reader.interfaces[reader.interface], tells_losses=lost != UNTOLD)
                 numbers[place] = number
             data = reader.data[reader.offset : reader.offset + reader.captured_length]
-            # between the packets of a part others were lost as well, of which the part does not tell
-            lost = reader.lost_packets if marks is None else UNTOLD
             writer.packet(number, reader.timestamp, data, reader.original_length, lost)
             reader.lost_packets = UNTOLD
         until_report -= 1
@@ -152,8 +151,22 @@ def copy(captures: CaptureSet, marks: Marks | None, writer: PcapngWriter, progre
             until_report = PACKETS_BETWEEN_REPORTS
             if not progress(captures.bytes_read):
                 break
+    if marks is None:
+        _describe_the_rest(captures, numbers, writer)
     _write_drops(captures, numbers, writer)
     return packets
+
+
+def _describe_the_rest(captures: CaptureSet, numbers: dict[tuple[int, int], int], writer: PcapngWriter) -> None:
+    """Add to ``numbers`` the interfaces without packets that dropped some, nobody knows when."""
+    for reader in captures.readers:
+        for index, interface in enumerate(reader.interfaces):
+            if interface.packets == 0 and interface.dropped:
+                numbers[(int(reader.capture_index), index)] = _describe(writer, interface, tells_losses=False)
+
+
+def _describe(writer: PcapngWriter, interface: Interface, *, tells_losses: bool) -> int:
+    return writer.interface(interface.link_type, interface.snap_length, interface.name, tells_losses=tells_losses)
 
 
 def _write_drops(captures: CaptureSet, numbers: dict[tuple[int, int], int], writer: PcapngWriter) -> None:

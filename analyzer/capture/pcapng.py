@@ -11,7 +11,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.capture.compression import Source
-from analyzer.capture.reader import UNTOLD, CaptureReader, Interface
+from analyzer.capture.reader import CaptureReader, Interface, Losses
 
 SECTION_HEADER: Final = 0x0A0D0D0A  # a palindrome: the same in either byte order
 SECTION_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
@@ -54,6 +54,7 @@ class _PcapngInterface(Interface):
     def __init__(self, link_type: i64, name: str | None, snap_length: i64, resolution: int, offset: int) -> None:
         """``resolution`` is if_tsresol's byte; ``offset`` is if_tsoffset in seconds."""
         super().__init__(link_type, name, snap_length)
+        self.is_telling = False  # from its first packet on, what was lost before which
         self.has_statistics = False  # then they, and not the packets' options, say what was dropped
         # A time is units * multiplier // divisor + offset, in ns.
         self.multiplier: int = 1_000_000_000
@@ -74,9 +75,11 @@ class _PcapngInterface(Interface):
         return nanoseconds if 0 <= nanoseconds < limits.TIMESTAMP_NANOSECONDS else -1
 
     def lost(self, packets: int) -> None:
-        """Take in a number of packets that were lost before one packet."""
+        """Take in a number of packets that were lost before one packet, which is not counted yet."""
+        if self.packets == 0:
+            self.is_telling = True
         if not self.has_statistics:
-            self.dropped = (self.dropped or 0) + packets
+            self.dropped = min((self.dropped or 0) + packets, limits.DROPPED_PACKETS)
 
 
 class PcapngReader(CaptureReader):
@@ -89,7 +92,7 @@ class PcapngReader(CaptureReader):
         self._section: list[_PcapngInterface] = []  # interfaces of the current section
         self._first_interface: i64 = 0  # of the current section, among those of the file
         self._secrets_bytes: i64 = 0
-        self._told_drops: int = UNTOLD  # by packets
+        self._told_drops: int = 0  # by packets
         self._block_type: i64 = 0
         self._block_length: i64 = 0  # as written
         self._block_bytes: i64 = 0  # with padding
@@ -230,6 +233,8 @@ class PcapngReader(CaptureReader):
         return True
 
     def _stand(self, interface: _PcapngInterface, number: i64, offset: i64) -> None:
+        if interface.packets == 0 and not interface.is_telling:
+            self._hide_losses()
         interface.packets += 1
         self.offset = offset
         self.link_type = interface.link_type
@@ -243,13 +248,18 @@ class PcapngReader(CaptureReader):
 
     def _lose_on(self, interface: _PcapngInterface, packets: int) -> None:
         interface.lost(packets)
-        self._told_drops = max(self._told_drops, 0) + packets
+        self._told_drops += packets
         self._lose(packets)
 
     def _lose_rest(self) -> None:
         """Take in what was lost behind the last packet: the statistics count it, and packets before told of the rest."""
+        for interface in self.interfaces:
+            if interface.packets == 0 and interface.dropped:
+                self._hide_losses()  # any time it was
         counted = sum([interface.dropped or 0 for interface in self.interfaces])
-        if 0 <= self._told_drops < counted:
+        if counted >= limits.DROPPED_PACKETS:
+            self._hide_losses()
+        if self.losses is Losses.TOLD and self._told_drops < counted:
             self._lose(counted - self._told_drops)
             self._told_drops = counted
 
@@ -336,7 +346,8 @@ class PcapngReader(CaptureReader):
         interface = self._section[number]
         interface.has_statistics = True
         order = self._order()
-        interface.dropped = int.from_bytes(by_interface or b"", order) + int.from_bytes(by_system or b"", order)
+        dropped = int.from_bytes(by_interface or b"", order) + int.from_bytes(by_system or b"", order)
+        interface.dropped = min(dropped, limits.DROPPED_PACKETS)
 
     def _decryption_secrets(self) -> None:
         """Keep a TLS key log (section 4.7); secrets of other kinds serve no protocol here."""

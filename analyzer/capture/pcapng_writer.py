@@ -8,6 +8,7 @@ from typing import BinaryIO, Final
 
 from mypy_extensions import i64
 
+from analyzer import limits
 from analyzer.build import VERSION
 from analyzer.capture.pcapng import (
     DECRYPTION_SECRETS,
@@ -45,15 +46,18 @@ class PcapngWriter:
     def __init__(self, file: BinaryIO) -> None:
         """Begin the section; ``file`` stands where the capture begins."""
         self._write = file.write
-        self._interfaces: dict[tuple[int, str | None, int], int] = {}
+        self._interfaces: dict[tuple[int, str | None, int, bool], int] = {}
         self._received: dict[int, int] = {}  # interface -> packets
         self._dropped: dict[int, int] = {}
         fixed = struct.pack("<IHHq", _BYTE_ORDER, _MAJOR_VERSION, 0, _UNKNOWN_LENGTH)
         self._block(SECTION_HEADER, fixed + _options([(_SHB_USERAPPL, f"unmux {VERSION}".encode())]))
 
-    def interface(self, link_type: int, snap_length: int, name: str | None) -> int:
-        """The number of the interface with this LINKTYPE_ number, snapshot length (0: no limit) and name, which is described when it is new."""
-        key = (link_type, name, snap_length)
+    def interface(self, link_type: int, snap_length: int, name: str | None, *, tells_losses: bool = False) -> int:
+        """The number of the interface with this LINKTYPE_ number, snapshot length (0: no limit) and name, which is described when it is new.
+
+        One whose packets tell what was lost before them, ``tells_losses``, is another than one whose packets do not.
+        """
+        key = (link_type, name, snap_length, tells_losses)
         known = self._interfaces.get(key)
         if known is not None:
             return known
@@ -97,7 +101,8 @@ class PcapngWriter:
             self._received[interface] = received = self._received.get(interface, 0) + received
             options.append((_ISB_IFRECV, received.to_bytes(8, "little")))
         if dropped is not None:
-            self._dropped[interface] = dropped = self._dropped.get(interface, 0) + dropped
+            dropped = min(self._dropped.get(interface, 0) + dropped, limits.DROPPED_PACKETS)
+            self._dropped[interface] = dropped
             options.append((ISB_IFDROP, dropped.to_bytes(8, "little")))
         fixed = struct.pack("<III", interface, timestamp >> 32, timestamp & _WORD)
         self._block(INTERFACE_STATISTICS, fixed + _options(options))

@@ -5,6 +5,7 @@ is carried over to the next.
 """
 
 import io
+from enum import Enum
 from typing import Final
 
 from mypy_extensions import i64
@@ -17,6 +18,14 @@ from analyzer.records import AnomalyRecord, CaptureRecord
 UNTOLD: Final = -1  # nobody counts what was lost
 
 _DAY: Final = 86_400_000_000_000
+
+
+class Losses(Enum):
+    """What a capture says of when it lost packets."""
+
+    UNSAID = 1  # nothing so far
+    TOLD = 2  # before which packets, and how many
+    HIDDEN = 3  # not of every interface, or what cannot be: so not of any connection
 
 
 class Interface:
@@ -42,7 +51,8 @@ class CaptureReader:
     counted in ``untimed_packets``.
 
     ``lost_packets`` is how many packets the capturing system says it lost before the one that the reader stands on, or,
-    behind the last, after it; ``UNTOLD`` where it says nothing. Who takes the number sets it back to that.
+    behind the last, after it; ``UNTOLD`` where it says nothing. Who takes the number sets it back to that. ``losses`` is
+    whether such numbers are the whole truth; where it turns to ``HIDDEN`` there is a number, if only 0.
     """
 
     def __init__(self, name: str, source: Source, capture_format: str, size: int | None) -> None:
@@ -55,6 +65,7 @@ class CaptureReader:
         self.interface: i64 = 0
         self.frame: i64 = 0
         self.lost_packets: i64 = UNTOLD
+        self.losses = Losses.UNSAID
 
         self.name = name
         self.format = capture_format
@@ -99,6 +110,14 @@ class CaptureReader:
         if interface >= len(self.interfaces):
             return None
         return self.interfaces[interface].name
+
+    def lost_before(self, *, is_first: bool) -> i64:
+        """How many packets a copy of the current one, maybe the first of its interface, should say were lost before; or ``UNTOLD``."""
+        if self.lost_packets > 0:
+            return self.lost_packets
+        if self.losses is Losses.TOLD and is_first:  # readers go by an interface's first packet
+            return 0
+        return UNTOLD if self.losses is Losses.HIDDEN else self.lost_packets
 
     def close(self) -> None:
         """Release the file and the block; the counts stay."""
@@ -162,10 +181,15 @@ class CaptureReader:
     def _lose(self, packets: int) -> None:
         """Note that packets were lost before the one that the reader will stand on when it has been read."""
         lost: int = 0 if self.lost_packets == UNTOLD else self.lost_packets
-        lost += packets
-        if lost >= limits.DROPPED_PACKETS:
-            lost = limits.DROPPED_PACKETS - 1
-        self.lost_packets = lost
+        self.lost_packets = min(lost + packets, limits.DROPPED_PACKETS)
+        if self.losses is Losses.UNSAID:
+            self.losses = Losses.TOLD
+
+    def _hide_losses(self) -> None:
+        """Note that it is not known for the whole capture when it lost packets."""
+        if self.losses is Losses.TOLD and self.lost_packets == UNTOLD:
+            self.lost_packets = 0
+        self.losses = Losses.HIDDEN
 
     def _go_back(self, nanoseconds: i64) -> None:
         """Note a packet with a time so long before that of an earlier one that its order may not be that of the network."""

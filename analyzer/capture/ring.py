@@ -24,7 +24,7 @@ from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.capture.live_reader import WAIT_MILLISECONDS, Idle, LiveReader
-from analyzer.capture.reader import Interface
+from analyzer.capture.reader import Interface, Losses
 from analyzer.errors import CaptureError
 
 ANY: Final = "any"  # all interfaces
@@ -115,6 +115,7 @@ class RingReader(LiveReader):
         """
         super().__init__(name, idle)
         self.lost_packets = 0
+        self.losses = Losses.TOLD
         self.link_type_of_packets = link_type_of(name)
         self.link_type = self.link_type_of_packets
         self._is_cooked = self.link_type_of_packets == _LINUX_SLL2

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from analyzer.capture.pcapng_writer import PcapngWriter
-from analyzer.capture.reader import CaptureReader
+from analyzer.capture.reader import UNTOLD, CaptureReader
 from analyzer.errors import CaptureError
 
 
@@ -28,10 +28,11 @@ class Saver:
         place = (reader.capture_index, reader.interface)
         try:
             number = self._numbers.get(place)
+            lost = reader.lost_before(is_first=number is None)
             if number is None:
-                number = self._new_interface(reader)
+                number = self._new_interface(reader, tells_losses=lost != UNTOLD)
             data = reader.data[reader.offset : reader.offset + reader.captured_length]
-            self._writer.packet(number, reader.timestamp, data, reader.original_length, reader.lost_packets)
+            self._writer.packet(number, reader.timestamp, data, reader.original_length, lost)
         except OSError as error:
             raise self._unwritten(error) from error
 
@@ -54,9 +55,9 @@ class Saver:
         except OSError as error:
             raise self._unwritten(error) from error
 
-    def _new_interface(self, reader: CaptureReader) -> int:
+    def _new_interface(self, reader: CaptureReader, *, tells_losses: bool) -> int:
         interface = reader.interfaces[reader.interface]
-        number = self._writer.interface(interface.link_type, interface.snap_length, interface.name)
+        number = self._writer.interface(interface.link_type, interface.snap_length, interface.name, tells_losses=tells_losses)
         self._numbers[(reader.capture_index, reader.interface)] = number
         return number
 

@@ -52,7 +52,7 @@ class ConnectionTable:
         self._count: i64 = 0  # packets of the capture
         self._capture_index: i64 = -1
         self._frame: i64 = 0
-        self._lost: i64 = 0  # packets of the captures
+        self._lost: i64 = 0  # packets of the captures; the limit where there were more, or what cannot be
         self._telling: set[int] = set()  # captures that say when they lost packets
         self._next_due: i64 = NEVER
         self._holes = DueQueue()  # holes that may be the capture's, and resets
@@ -172,16 +172,26 @@ class ConnectionTable:
             self._clock = clock
         return self._look_at_due() if self._next_due <= self._clock else []
 
-    def lose(self, packets: i64, timestamp: i64, capture_index: i64) -> Rows:
-        """Note that a capture lost so many packets, 0 too, before the one of this time, which is taken next; or behind its last."""
+    def lose(self, packets: i64, timestamp: i64, capture_index: i64, *, is_told: bool) -> Rows:
+        """Note that a capture lost so many packets, 0 too, before the one of this time, which is taken next; or behind its last.
+
+        ``is_told`` is whether it says so each time; where it does not, nothing is known of its connections.
+        """
         rows = self.advance(timestamp)
-        self._lost = min(self._lost + packets, limits.DROPPED_PACKETS - 1)
-        self._telling.add(capture_index)
+        if packets >= limits.DROPPED_PACKETS - self._lost:
+            self._lost = limits.DROPPED_PACKETS
+        else:
+            self._lost += packets
+        if is_told:
+            self._telling.add(capture_index)
+        else:
+            self._telling.discard(capture_index)
         return rows
 
     def _tell_lost(self, connection: Connection) -> None:
-        """Tell a connection how many packets were lost while it was open."""
-        if connection.capture_index in self._telling:
+        """Tell a connection how many packets were lost while it was open, None where that is not known."""
+        connection.lost_packets = None
+        if connection.capture_index in self._telling and self._lost < limits.DROPPED_PACKETS:
             until = self._lost if connection.lost_until < 0 else connection.lost_until
             connection.lost_packets = until - connection.lost_before
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analyzer import limits
 from analyzer.capture.capture_set import CaptureSet
-from analyzer.capture.reader import UNTOLD
+from analyzer.capture.reader import UNTOLD, Losses
 from analyzer.errors import CaptureError
 from analyzer.records import CaptureRecord
 
@@ -207,31 +207,72 @@ def test_packets_say_what_was_lost_before_them_and_statistics_what_was_lost_behi
         return code, struct.pack(order + "Q", value)
 
     written = files.Pcapng(order).interface().interface()
-    written.enhanced(0, 1, b"a", None, [counter(4, 0)]).enhanced(0, 2, b"b").enhanced(1, 3, b"c", None, [counter(4, 1 << 63)])
+    written.enhanced(0, 1, b"a", None, [counter(4, 0)]).enhanced(0, 2, b"b").enhanced(1, 3, b"c", None, [counter(4, 4)])
     written.obsolete(1, 5, 4, b"d").obsolete(0, 0xFFFF, 5, b"e").enhanced(0, 6, b"f", None, [(1, b"note"), counter(4, 2)])
     written.statistics(0, [counter(5, 9)])
     scratch.write_bytes(written.bytes)
-    assert lost_before(scratch) == ([0, UNTOLD, limits.DROPPED_PACKETS - 1, 5, UNTOLD, 2], 9 - 2)
-    written.statistics(1, [counter(5, (1 << 63) + 6)])
+    assert lost_before(scratch) == ([0, UNTOLD, 4, 5, UNTOLD, 2], 9 - 2, Losses.TOLD)
+    written.statistics(1, [counter(5, 10)])
     scratch.write_bytes(written.bytes)
-    assert lost_before(scratch)[1] == 9 + 6 - 5 - 2
+    assert lost_before(scratch)[1] == 9 + 10 - 4 - 5 - 2
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_counts_that_no_capture_can_have_end_at_the_limit_and_hide_what_statistics_say(files, scratch, order):
+    def counter(code, value):
+        return code, struct.pack(order + "Q", value)
+
+    written = files.Pcapng(order).interface()
+    for value in (1 << 62, (1 << 64) - 1, 3):
+        written.enhanced(0, 1, b"a", None, [counter(4, value)])
+    scratch.write_bytes(written.bytes)
+    most = limits.DROPPED_PACKETS
+    assert lost_before(scratch) == ([most, most, 3], 0, Losses.HIDDEN)
+    written.statistics(0, [counter(5, (1 << 64) - 1), counter(7, (1 << 64) - 1)])
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch) == ([most, most, 3], 0, Losses.HIDDEN)
+    _, reader = files.read(scratch)
+    assert [each.dropped for each in reader.interfaces] == [most]
+
+
+def test_an_interface_that_does_not_tell_from_its_first_packet_on_hides_when_packets_were_lost(files, scratch):
+    told = [(4, struct.pack("<Q", 0))]
+    lost = [(4, struct.pack("<Q", 6))]
+    written = files.Pcapng().interface().interface()
+    written.enhanced(0, 1, b"a", None, told).enhanced(1, 2, b"b").enhanced(1, 3, b"c", None, lost).enhanced(
+        0, 4, b"d", None, told
+    )
+    written.statistics(0, [(5, struct.pack("<Q", 9))]).statistics(1, [(5, struct.pack("<Q", 1000))])
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch) == ([0, 0, 6, 0], UNTOLD, Losses.HIDDEN)
+    written = files.Pcapng().interface().simple(b"a").interface().enhanced(1, 2, b"b", None, lost)
+    scratch.write_bytes(written.bytes)
+    assert lost_before(scratch) == ([UNTOLD, 6], UNTOLD, Losses.HIDDEN)
+
+
+def test_an_interface_without_packets_that_dropped_some_hides_when_at_the_end(files, scratch):
+    written = files.Pcapng().interface().interface().enhanced(0, 1, b"a", None, [(4, struct.pack("<Q", 0))])
+    scratch.write_bytes(written.statistics(1, [(5, struct.pack("<Q", 0))]).bytes)
+    assert lost_before(scratch) == ([0], UNTOLD, Losses.TOLD)
+    scratch.write_bytes(written.statistics(1, [(5, struct.pack("<Q", 7))]).bytes)
+    assert lost_before(scratch) == ([0], 0, Losses.HIDDEN)
 
 
 def test_statistics_alone_do_not_say_when_packets_were_lost(files, scratch):
     written = files.Pcapng().interface().enhanced(0, 1, b"a").statistics(0, [(5, struct.pack("<Q", 7))])
     scratch.write_bytes(written.bytes)
-    assert lost_before(scratch) == ([UNTOLD], UNTOLD)
+    assert lost_before(scratch) == ([UNTOLD], UNTOLD, Losses.HIDDEN)
 
 
 def lost_before(path):
-    """What a capture says it lost before each packet, and behind the last."""
+    """What a capture says it lost before each packet, and behind the last; and what that is worth."""
     captures = CaptureSet([str(path)])
     lost = []
     while (reader := captures.next()) is not None:
         lost.append(reader.lost_packets)
         reader.lost_packets = UNTOLD
     (reader,) = captures.readers
-    return lost, reader.lost_packets
+    return lost, reader.lost_packets, reader.losses
 
 
 def test_dropped_packets_are_unknown_where_nothing_counts_them(files, scratch):

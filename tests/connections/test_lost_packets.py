@@ -1,5 +1,7 @@
 """Packets that the capture lost, and the connections that were open then."""
 
+import pytest
+
 from analyzer import limits
 
 OTHER = ("10.0.0.3", 40001)
@@ -7,8 +9,8 @@ QUESTION = ("10.0.0.1", 5353)
 ANSWER = ("10.0.0.2", 53)
 
 
-def lose(wire, packets, capture_index=0):
-    wire.rows += wire.table.lose(packets, round(wire.now * 1_000_000), capture_index)
+def lose(wire, packets, capture_index=0, *, is_told=True):
+    wire.rows += wire.table.lose(packets, round(wire.now * 1_000_000), capture_index, is_told=is_told)
 
 
 def lost(wire):
@@ -117,10 +119,25 @@ def test_rows_of_what_is_open_say_what_was_lost_so_far(wire, client, server):
     assert row.dropped_packets == 8
 
 
-def test_a_sum_that_no_column_holds_stays_at_the_most(wire, client, server):
+@pytest.mark.parametrize("counts", [[limits.DROPPED_PACKETS - 1] * 3, [limits.DROPPED_PACKETS] * 2])
+def test_from_a_sum_that_no_capture_can_have_on_nothing_is_known(wire, client, server, counts):
     lose(wire, 0)
     wire.handshake(client, server)
-    for _ in range(3):
-        lose(wire, limits.DROPPED_PACKETS - 1)
+    lose(wire, 5)
+    (row,) = [row for row in wire.table.open_rows(0) if hasattr(row, "dropped_packets")]
+    assert row.dropped_packets == 5
+    for count in counts:
+        lose(wire, count)
+    wire.handshake(OTHER, server)
+    lose(wire, 7)
     wire.finish()
-    assert lost(wire) == {client[1]: limits.DROPPED_PACKETS - 1}
+    assert lost(wire) == {client[1]: None, OTHER[1]: None}
+
+
+def test_a_capture_of_which_a_part_does_not_tell_says_nothing_from_then_on(wire, client, server):
+    lose(wire, 0)
+    lose(wire, 0, capture_index=1)
+    wire.handshake(client, server)
+    lose(wire, 3, is_told=False)
+    wire.finish()
+    assert lost(wire) == {client[1]: None}
