@@ -91,6 +91,13 @@ class Dissector(Protocol):
         """
 
 
+class Sleeper(Protocol):
+    """A dissector that waits for keys, which no packet brings (``Stream.await_keys``)."""
+
+    def wake(self) -> Rows:
+        """Learn, between two packets of a live capture, that keys have come."""
+
+
 class Tap(Protocol):
     """Receives what streams of a connection carry, for ``unmux follow`` and ``unmux extract``."""
 

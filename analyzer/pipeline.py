@@ -48,6 +48,7 @@ class Analysis:
         self.connections = ConnectionTable(context)
         self._context = context
         self._contents = context.contents
+        self._key_version = context.key_log.refresh()
         self._decoder = Decoder(context.memory.fragment_bytes)
         self._not_decoded: dict[int, int] = {}  # capture_index -> packets
         self._losses: dict[int, int] = {}  # capture_index -> places at which it lost packets
@@ -114,6 +115,15 @@ class Analysis:
     def advance(self, timestamp: i64) -> None:
         """Do what is due without a packet: the time is ``timestamp``, and no packet from before it will come."""
         self._take(self.connections.advance(timestamp))
+
+    def wake(self) -> bool:
+        """Let what waits for keys go on, where some have come since the last call; says whether they have."""
+        version = self._context.key_log.refresh()
+        if version == self._key_version:
+            return False
+        self._key_version = version
+        self._take(self.connections.wake())
+        return True
 
     def flush(self) -> None:
         """Hand over the rows that wait."""
@@ -215,6 +225,7 @@ def _about_keys(context: Context) -> Rows:
 def read_key_logs(paths: Sequence[str | os.PathLike[str]], memory: Memory | None = None) -> KeyLog:
     """The keys of these files. Raises ``CaptureError`` where one cannot be read."""
     key_log = KeyLog(memory)
+    key_log.is_given = bool(paths)
     for path in paths:
         for block in key_log_blocks(os.fspath(path)):
             key_log.add(block)

@@ -1,11 +1,16 @@
 """What all streams of one connection share: numbers, stalls, faults."""
 
+from typing import TYPE_CHECKING
+
 from mypy_extensions import i64
 
 from analyzer import limits
 from analyzer.codecs.content_budget import ContentBudget
 from analyzer.dissector import Context, Tap
 from analyzer.records import AnomalyRecord, Rows, StalledStreamRecord
+
+if TYPE_CHECKING:
+    from analyzer.stream import Stream
 
 
 class Carrier:
@@ -43,10 +48,20 @@ class Scope:
         self.streams: i64 = 0  # opened so far, stream 0 not counted
         self.stalls: i64 = 0  # stall_index of the next stall
         self.stall_index: i64 = -1  # the stall whose bytes are being released
+        self.sleeping: "dict[int, Stream]" = {}  # by stream_index, whose dissectors wait for what no packet brings
         self._contents: ContentBudget | None = None
         self._waits: dict[int, int] = {}  # stream_index -> ns waited in this stall
         self._anomalies: dict[str, AnomalyRecord] = {}  # the latest of each kind
         self._anomaly_counts: dict[str, int] = {}
+
+    def wake(self) -> Rows:
+        """Tell the streams that wait for keys that some have come; returns the rows that come of it."""
+        sleeping = self.sleeping
+        self.sleeping = {}
+        rows: Rows = []
+        for stream in sleeping.values():
+            rows += stream.wake()
+        return rows
 
     def new_stream_index(self) -> i64:
         """Number the stream that has just opened."""

@@ -17,6 +17,7 @@ from analyzer.dissector import (
     CloseReason,
     Dissector,
     Facts,
+    Sleeper,
 )
 from analyzer.errors import ProtocolError
 from analyzer.probing import UNKNOWN_LENGTH, Beginnings, Held, Passing, Probing
@@ -78,6 +79,7 @@ class Stream:
         self._closed_to_server = False
         self._closed_to_client = False
         self._dissector: Dissector | None = None
+        self._sleeper: Sleeper | None = None  # the dissector, while it waits for keys
         self._heir: Stream | None = None  # the child that took this stream over
         self._probing: Probing | None = None  # until a dissector is found
         self._beginnings: Beginnings | None = None  # of a stream that is not understood
@@ -200,8 +202,21 @@ class Stream:
             rows.append(self.row())
             self._dissector = None
             self._heir = None
+            self._sleeper = None
+            self.scope.sleeping.pop(self.stream_index, None)
             self._count(0)
         return rows
+
+    def wake(self) -> Rows:
+        """Tell the dissector, if it has asked for that, that keys have come."""
+        sleeper = self._sleeper
+        self._sleeper = None
+        if sleeper is None or self._dissector is None:
+            return []
+        try:
+            return sleeper.wake()
+        except Exception as error:  # a dissector's fault must become a row, whatever it is
+            return self._fault(error, -1, self.ended_at, self.last_packet)
 
     def tick(self, now: i64) -> Rows:
         """Rows, as they stand, of what is still open: the stream itself, and what its dissector tells of what is in it."""
@@ -274,6 +289,11 @@ class Stream:
             self._declined_to_server = length
         else:
             self._declined_to_client = length
+
+    def await_keys(self, sleeper: Sleeper) -> None:
+        """Ask for ``wake`` when keys have come, once."""
+        self._sleeper = sleeper
+        self.scope.sleeping[self.stream_index] = self
 
     def hold(self, size: i64) -> None:
         """Say how many bytes of memory the dissector takes by now, beside its own state at the beginning.

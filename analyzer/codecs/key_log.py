@@ -68,6 +68,7 @@ class KeyLog:
         self._randoms: dict[bytes, Secrets] = {}
         self._sessions: dict[bytes, bytes] = {}  # session ID -> master secret
         self._premasters: dict[bytes, bytes] = {}  # first bytes of the encrypted premaster secret -> premaster secret
+        self.is_given = False  # a file was named, which may be empty
         self.is_growing = False  # more may come
         self.version: i64 = 0  # changes whenever lines come
         self._followed: list[list[bytes]] = []

@@ -101,7 +101,7 @@ class Session:
         assert hello is not None
         secrets = log.of_random(hello.random)
         if secrets is None:
-            self.reason = NO_KEYS if log.is_empty() else NO_KEY
+            self.reason = NO_KEY if log.is_given or not log.is_empty() else NO_KEYS
             return []
         if is_server:
             found = [b"", secrets.get(SERVER_HANDSHAKE), secrets.get(SERVER_TRAFFIC)]
@@ -111,6 +111,12 @@ class Session:
             return found
         self.reason = NO_KEY
         return []
+
+    def has_traffic_secrets(self, log: KeyLog) -> bool:
+        """Whether the secrets of TLS 1.3 for content are known both ways; ends log those of the handshake sooner."""
+        assert self.client_hello is not None
+        known = log.of_random(self.client_hello.random)
+        return known is not None and known.get(CLIENT_TRAFFIC) != b"" and known.get(SERVER_TRAFFIC) != b""
 
     def protections(self, log: KeyLog) -> "list[Protection]":
         """What protects both directions of TLS 1.2; none, and the reason, where that is not known."""
@@ -124,7 +130,7 @@ class Session:
         assert server is not None
         master = self._master(log, suite, client, server)
         if not master:
-            self.reason = NO_KEYS if log.is_empty() else NO_KEY
+            self.reason = NO_KEY if log.is_given or not log.is_empty() else NO_KEYS
             return []
         from analyzer.codecs.tls_ciphers import tls12_protections
 

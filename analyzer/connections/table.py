@@ -203,6 +203,16 @@ class ConnectionTable:
             rows += connection.open_rows(timestamp)
         return rows
 
+    def wake(self) -> Rows:
+        """Keys have come: let what waits for them go on. Returns the rows that come of it."""
+        rows: Rows = []
+        for connection in self._by_id().values():
+            scope = connection.scope
+            if scope is not None and scope.sleeping:
+                rows += scope.wake()
+                self._count_memory(connection)
+        return rows + self._make_room() if self._bytes > self.most_bytes else rows
+
     def _by_id(self) -> dict[int, Connection]:
         """The open connections."""
         found: dict[int, Connection] = {}

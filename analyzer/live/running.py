@@ -53,6 +53,7 @@ class Running:
         Raises ``UnmuxError`` when something cannot be written.
         """
         self._key_logs = [FollowedKeyLog(path, captures.secrets) for path in key_logs]
+        context.key_log.is_given |= bool(key_logs)
         captures.has_pipes = captures.has_pipes or bool(key_logs)
         self._saver = saver
         self._outlet = outlet
@@ -107,6 +108,8 @@ class Running:
             return
         if any(isinstance(reader, LiveReader) and reader.is_caught_up for reader in analysis.captures.readers):
             analysis.advance(time.time_ns() - BEHIND_NANOSECONDS)
+        if analysis.wake():
+            self._sealed_packets = -1  # what is open may have changed without a packet
         analysis.flush()
         packets = self.packets()
         if packets == self._sealed_packets and not segments.has_rows:

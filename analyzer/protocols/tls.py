@@ -135,14 +135,22 @@ class TlsDissector:
                     self._release(each, True)
         return self._flush()
 
+    def wake(self) -> Rows:
+        """Go on with what waited for keys."""
+        self._resume()
+        return self._flush()
+
     def tick(self, now: i64) -> Rows:
         """The handshake, and what is in the stream inside, as they stand."""
         return self._conversation.open_rows(now)
 
     def _flush(self) -> Rows:
-        self._stream.hold(self._conversation.memory())
-        rows = self._conversation.rows
-        self._conversation.rows = []
+        conversation = self._conversation
+        self._stream.hold(conversation.memory())
+        if conversation.negotiation.awaits_keys and (conversation.to_server.is_paused or conversation.to_client.is_paused):
+            self._stream.await_keys(self)
+        rows = conversation.rows
+        conversation.rows = []
         return rows
 
     # --- framing ---

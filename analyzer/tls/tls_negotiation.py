@@ -58,7 +58,7 @@ class Negotiation:
         self._to_client = to_client
         self._log = stream.context.key_log
         self._log_version: i64 = -1
-        self._awaits_keys = self._log.is_growing
+        self.awaits_keys = self._log.is_growing  # others may still write them
         self._sessions = [Session()]
         self.memory: i64 = 0  # bytes of it that hellos take, and what an extended master secret is made from
         self._trials = Trials()
@@ -75,7 +75,8 @@ class Negotiation:
                 return True
         elif self.client_hello is Knowledge.AWAITED and kind in (APPLICATION_DATA, CHANGE_CIPHER_SPEC):
             return True
-        if self._awaits_keys and side.phase is Phase.PLAIN and kind in (APPLICATION_DATA, CHANGE_CIPHER_SPEC):
+        changes_keys = kind == CHANGE_CIPHER_SPEC and not self.facts.is_tls13  # where a second ServerHello may follow it
+        if self.awaits_keys and side.phase is Phase.PLAIN and (kind == APPLICATION_DATA or changes_keys):
             return self._may_get_keys(side)
         return kind == CHANGE_CIPHER_SPEC and self._must_wait_for_hello(side)
 
@@ -106,8 +107,8 @@ class Negotiation:
 
     def await_no_keys(self) -> None:
         """A direction has ended: keys that are not there by now will not come."""
-        if self._awaits_keys:
-            self._awaits_keys = False
+        if self.awaits_keys:
+            self.awaits_keys = False
             self._settle()
 
     def stop_waiting(self, side: Side) -> None:
@@ -156,7 +157,7 @@ class Negotiation:
         if suite is None:
             self.miss_extensions()
             return
-        if self._awaits_keys and not session.traffic_secrets(self._log, True) and session.lacks_key():
+        if self.awaits_keys and not session.has_traffic_secrets(self._log):
             self.is_settled = False
             return
         for side in (self._to_server, self._to_client):

@@ -74,6 +74,8 @@ def test_keys_are_named_or_found_where_the_environment_says(unmux, dialogue, wit
     assert unmux("query", without_keys, ASK, "--keylog", str(log), "--format", "csv").out.splitlines()[1:] == ["true,"]
     monkeypatch.setenv("SSLKEYLOGFILE", str(log))
     assert unmux("query", without_keys, ASK, "--format", "csv").out.splitlines()[1:] == ["true,"]
+    log.write_bytes(b"")
+    assert unmux("query", without_keys, ASK, "--format", "csv").out.splitlines()[1:] == ["false,no key for this client random"]
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "not there"))
     assert unmux("query", without_keys, ASK, "--format", "csv").out.splitlines()[1:] == ["false,no keys given"]
 

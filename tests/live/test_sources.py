@@ -55,6 +55,24 @@ def test_keys_that_are_written_during_the_capture_decrypt_it(live, network, quer
         assert store.sql("SELECT status FROM exchanges").fetchall() == [("404",)]
 
 
+def test_keys_that_are_written_while_nothing_is_sent_decrypt_what_was(live, network, query, until, tmp_path):
+    folder = f"{tmp_path}/live/"
+    running = live("lo", "-o", folder, "--keylog", tmp_path / "late")
+    asks = "import http.server; http.server.SimpleHTTPRequestHandler.protocol_version = 'HTTP/1.1'" + TLS.replace(
+        "connection.close()", "print('asked', flush=True); sys.stdin.read()"
+    ).replace("/secret", "/?secret")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with network.start(sys.executable, "-c", asks, tmp_path, **pipes) as asking:
+        assert asking.stdout.readline() == b"asked\n"
+        assert until(lambda: query(folder, "SELECT protocol FROM connections WHERE bytes_to_client > 0")) == [{"protocol": "tls"}]
+        assert query(folder, "SELECT status FROM exchanges") == []
+        shutil.copy(tmp_path / "keys", tmp_path / "late")
+        sql = "SELECT right(target, 8) AS target, status FROM exchanges"
+        assert until(lambda: query(folder, sql)) == [{"target": "/?secret", "status": "200"}]
+        asking.stdin.close()
+    running.end()
+
+
 @pytest.fixture
 def tcpdump(network):
     """Starts tcpdump in the network; it captures when this returns."""
