@@ -53,7 +53,8 @@ class Running:
         Raises ``UnmuxError`` when something cannot be written.
         """
         self._key_logs = [FollowedKeyLog(path, captures.secrets) for path in key_logs]
-        context.key_log.is_given |= bool(key_logs)
+        if key_logs:
+            context.key_log.is_given = True
         captures.has_pipes = captures.has_pipes or bool(key_logs)
         self._saver = saver
         self._outlet = outlet
