@@ -11,7 +11,8 @@ import analyzer
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_pcaps"
 HTTP = sorted(path for folder in ("http1", "http2") for path in (SAMPLES / folder).glob("*.pcap"))
-WHOLE = {path.name: path for path in HTTP if path.name != "joined_late.pcap"}  # that one is not a whole to compare with
+# The first is not a whole to compare with; in the second only the client speaks HTTP/2.
+WHOLE = {path.name: path for path in HTTP if path.name not in {"joined_late.pcap", "answered_in_http1.pcap"}}
 QUERY = "SELECT request_method, authority, target, status_code, end_reason FROM http_exchanges"
 # What one direction alone cannot tell
 ONLY_WITH_RESPONSES = {

@@ -590,8 +590,10 @@ LEFT_OUT = {
     ("tcp/simultaneous_open.pcap", "shaken"): "both ends open it: the SYN that is seen first makes the client",
     ("tcp/simultaneous_open.pcap", "delayed"): "as above",
     ("tcp/simultaneous_open.pcap", "several"): "as above",
+    ("http2/answered_in_http1.pcap", "several"): "the answer is HTTP/1: where it is seen first, so is the connection",
 }
 LEFT_OUT_OF_LOSSES = {
+    "http2/answered_in_http1.pcap": "without the request the answer is a response of HTTP/1",
     "http2/joined_late.pcap": "parts of it may show more than the whole, where it is not certain where frames begin",
     "tcp/simultaneous_open.pcap": "both ends open it: the SYN that is seen makes the client",
     "http1/pipelining.pcap": "a client that pipelines from before the capture cannot be told from one that waits",
